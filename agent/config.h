@@ -1,0 +1,132 @@
+/* agent.lua into a plain struct.
+ *
+ * The file is a Lua chunk, evaluated in a bare throwaway state, that returns
+ * one table. All problems are collected, each naming file, line where known,
+ * key and what was expected; the caller prints them and exits with 78.
+ */
+#ifndef TIDEGATE_CONFIG_H
+#define TIDEGATE_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "log.h"
+#include "store.h"
+
+struct lua_State;
+
+struct url {
+	bool tls;
+	char *host;
+	int port;
+	char *username, *password; /* NULL if the URL has none */
+};
+
+struct subscription {
+	char *filter;
+	int qos;
+	bool no_local, retain_as_published; /* MQTT 5 only */
+	int retain_handling;                /* MQTT 5: 0 send retained, 1 only if new, 2 never */
+};
+
+/* A will or a birth message; topic NULL: none. */
+struct announcement {
+	char *topic;
+	char *payload;
+	size_t payload_size;
+	int qos;
+	bool retain;
+};
+
+struct tls_config {
+	char *ca, *capath, *cert, *key, *key_password, *ciphers;
+	char *version; /* "tlsv1.2" */
+	char *alpn;
+	char *psk, *identity; /* psk in hexadecimal digits */
+	bool insecure;
+};
+
+struct socks5_config {
+	char *host, *username, *password; /* host NULL: none */
+	int port;
+};
+
+enum overflow { OVERFLOW_DROP_OLDEST, OVERFLOW_DROP_NEWEST, OVERFLOW_HOLD };
+
+/* `queue` of a link. Checked; not enforced before the limits are built. */
+struct queue_config {
+	int64_t max_bytes, max_messages; /* 0: no limit */
+	int64_t ttl_ms;                  /* 0: for ever */
+	enum overflow overflow;
+	bool live_first;
+	double rate; /* messages per second while draining, 0: unlimited */
+	bool set;    /* the owner gave one */
+};
+
+struct link_config {
+	char *name;
+	struct url *urls; /* at least one; all of one scheme; tried in order */
+	size_t n_urls;
+	bool is_default;
+	int window; /* messages in flight */
+	int64_t reconnect_min_ms, reconnect_max_ms;
+	int64_t ack_timeout_ms;
+	struct queue_config queue;
+
+	char *client_id;              /* never NULL */
+	char *username, *password;    /* of the link, or of the first URL that has them; or NULL */
+	int version;                  /* 3 (MQTT 3.1), 4 (3.1.1) or 5 */
+	bool clean_session;
+	int64_t session_expiry_ms;    /* MQTT 5; -1: never expires */
+	int64_t keepalive_ms;
+	int receive_maximum;          /* MQTT 5; 0: the library's */
+	struct subscription *subscriptions;
+	size_t n_subscriptions;
+	struct announcement will, birth;
+	struct tls_config tls;
+	struct socks5_config socks5;
+	char *bind;
+};
+
+struct config {
+	char *path;      /* the file this came from */
+	char *directory; /* its directory; relative paths start there */
+	char *name;      /* of this gateway */
+	struct link_config *links;
+	size_t n_links;
+	char **scripts;  /* paths that exist, patterns expanded, in order */
+	size_t n_scripts;
+	char *store_path;
+	enum store_durability durability;
+	int64_t linger_ms;
+	size_t memory_bytes; /* limits.memory of each script */
+	int64_t call_ms;     /* limits.call: CPU time of one handler call */
+	char *http;          /* "127.0.0.1:9464" or NULL */
+	char *control;       /* socket path; NULL: none */
+	enum log_level log_level;
+	enum log_target log_target;
+};
+
+/* A growing list of problems, one line of text each. */
+struct problems {
+	char **lines;
+	size_t n;
+};
+void problems_add(struct problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void problems_release(struct problems *problems);
+
+/* Reads `path`. Returns the configuration, or NULL with one or more problems
+ * added. Free with config_free(). */
+struct config *config_load(const char *path, struct problems *problems);
+void config_free(struct config *config);
+
+/* Reads one link from the Lua table at `index` of L, with the keys of
+ * agent.lua's `links`, plus `url` given apart when not NULL (mqtt.conn).
+ * `gateway` is the gateway's name, for the default client id. Returns a
+ * malloc'd link, or NULL with problems added. Never raises. */
+struct link_config *config_link_read(struct lua_State *L, int index, const char *gateway, const char *name,
+                                     const char *url, struct problems *problems);
+void config_link_free(struct link_config *link);
+
+#endif

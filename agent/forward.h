@@ -1,0 +1,43 @@
+/* Queue to link: keeps the link's window full with the oldest messages, takes
+ * acknowledgements back to the queue, sends again what was refused for now,
+ * and gives up what was refused for good.
+ *
+ * Knows links and queues, not MQTT.
+ */
+#ifndef TIDEGATE_FORWARD_H
+#define TIDEGATE_FORWARD_H
+
+#include <stdint.h>
+
+#include "link.h"
+
+struct forward;
+
+/* What became of a message; called at most once for each. `message` is NULL
+ * when its row could not be read again (only seq is known then). */
+struct forward_events {
+	void (*sent)(void *arg, struct forward *forward, uint64_t seq, const struct message *message);
+	void (*dropped)(void *arg, struct forward *forward, uint64_t seq, const struct message *message,
+	                const char *reason);
+};
+
+/* `wants_fate` tells whether `sent` should be called for messages of that
+ * origin at all: it costs reading the row again. */
+struct forward *forward_open(struct queue *queue, struct link *link, const struct forward_events *events,
+                             bool (*wants_fate)(void *arg, uint32_t origin), void *arg);
+void forward_close(struct forward *forward);
+
+struct link *forward_link(const struct forward *forward);
+struct queue *forward_queue(const struct forward *forward);
+size_t forward_in_flight(const struct forward *forward);
+uint64_t forward_dropped(const struct forward *forward);
+
+/* Step "send": hands messages to the link until the window is full. Returns
+ * the time (loop_now_ms's clock) when it wants to be called again though
+ * nothing happens, or INT64_MAX. */
+int64_t forward_fill(struct forward *forward, int64_t now_ms);
+
+void forward_acknowledged(struct forward *forward, int handle);
+void forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms);
+
+#endif

@@ -1,0 +1,144 @@
+/* One connection and its policy: when to connect and where, how long to back
+ * off, what to subscribe, when silence means it is dead. How the bytes look is
+ * the transport's business (agent/mqtt.c), reached through a small table.
+ *
+ *     off ── start ──> waiting ──> connecting ──> greeting ──> up
+ *                         ^        (a helper      (CONNACK      │
+ *                         └──────── thread) ──────  awaited) ───┘
+ *
+ * Nothing is written to a link's socket except in link_flush(): that is the
+ * turn's last step.
+ */
+#ifndef TIDEGATE_LINK_H
+#define TIDEGATE_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "queue.h"
+
+struct link;
+struct loop;
+
+/* A message that arrived. Everything points into the transport's memory and is
+ * valid during the call only. */
+struct inbound {
+	const char *topic; /* NUL-terminated */
+	struct bytes payload;
+	struct bytes properties; /* agent/properties.h */
+	int qos;
+	bool retain, dup;
+	int64_t time_ms; /* wall clock, when it was read */
+};
+
+enum send_result {
+	SEND_OK,     /* the transport has it; its fate comes as acknowledged or refused */
+	SEND_LATER,  /* not now: not connected, or no memory; try again next turn */
+	SEND_NEVER,  /* the peer cannot take it: reason given */
+};
+
+/* How a refusal is meant. */
+enum refusal {
+	REFUSED_FOR_GOOD, /* not authorised, invalid topic, too large: drop it */
+	REFUSED_FOR_NOW,  /* quota exceeded, busy: send it again later */
+};
+
+/* What the other side said when the connection came up. */
+struct greeting {
+	bool session_present;
+	int receive_maximum; /* how many it takes in flight; 65535 if it did not say */
+};
+
+/* Upward calls of a transport; link.c implements them. */
+struct transport_events {
+	void (*greeted)(void *arg, const struct greeting *greeting);
+	void (*message)(void *arg, const struct inbound *message);
+	void (*acknowledged)(void *arg, int handle);
+	void (*refused)(void *arg, int handle, enum refusal refusal, const char *reason);
+	void (*subscribed)(void *arg, int handle, int qos); /* qos -1: refused */
+};
+
+/* A transport. One caller at a time: the helper thread during connect(), the
+ * loop otherwise. */
+struct transport_ops {
+	void *(*open)(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
+	              size_t err_size);
+	void (*close)(void *transport);
+	/* Blocking; runs on a helper thread. 0, or -1 with err. */
+	int (*connect)(void *transport, const struct url *url, char *err, size_t err_size);
+	int (*fd)(void *transport); /* -1: not connected */
+	bool (*wants_write)(void *transport);
+	/* Reads until nothing waits or the budget is spent; calls events. 1: more
+	 * waits already, 0: no more, -1: the connection is gone, err says why. */
+	int (*read)(void *transport, size_t max_messages, int64_t max_ms, char *err, size_t err_size);
+	int (*write)(void *transport, char *err, size_t err_size); /* 0, or -1: gone */
+	int (*tick)(void *transport, char *err, size_t err_size);  /* keepalive; 0, or -1: gone */
+	enum send_result (*send)(void *transport, const struct message *message, int *handle, char *reason,
+	                         size_t reason_size);
+	int (*subscribe)(void *transport, const struct subscription *subscription, int *handle);
+	int (*unsubscribe)(void *transport, const char *filter);
+	void (*goodbye)(void *transport); /* queues a polite end; write() sends it */
+	void (*abort)(void *transport);   /* drops the connection and whatever waits to be written */
+};
+
+/* Upward calls of a link; the composition root implements them. `link` is the
+ * caller. */
+struct link_events {
+	void (*up)(void *arg, struct link *link);
+	void (*down)(void *arg, struct link *link, const char *reason);
+	void (*message)(void *arg, struct link *link, const struct inbound *message);
+	void (*acknowledged)(void *arg, struct link *link, int handle);
+	void (*refused)(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason);
+};
+
+struct link_stats {
+	uint64_t received, sent, acknowledged, reconnects, stalls;
+};
+
+/* Takes `config`, also on failure. */
+struct link *link_open(struct loop *loop, struct link_config *config, const struct transport_ops *ops,
+                       const struct link_events *events, void *arg, char *err, size_t err_size);
+/* Drops the connection without a word. A connection attempt that still hangs
+ * keeps its own memory and cleans up after itself. */
+void link_close(struct link *link);
+
+const char *link_name(const struct link *link);
+const struct link_config *link_config(const struct link *link);
+bool link_connected(const struct link *link);
+bool link_off(const struct link *link); /* not started, or told to stop and done */
+int link_window(const struct link *link); /* the smaller of ours and the peer's */
+struct link_stats link_stats(const struct link *link);
+
+void link_start(struct link *link);
+/* Says goodbye in the next flush and stays off until link_start(). */
+void link_stop(struct link *link);
+
+/* A held link is neither read nor written nor reconnected: what it brought is
+ * not safe yet. */
+void link_hold(struct link *link, bool held);
+
+/* Gives a message to the transport (step "send"). */
+enum send_result link_send(struct link *link, const struct message *message, int *handle, char *reason,
+                           size_t reason_size);
+
+/* Adds or changes a subscription, removes one; now if up, else when it is. */
+int link_subscribe(struct link *link, const struct subscription *subscription);
+int link_unsubscribe(struct link *link, const char *filter);
+
+/* The subscriptions the peer's session is known to have, one `filter options`
+ * a line; kept across restarts so that a session that outlived the process is
+ * brought in line. malloc'd; NULL if memory is exhausted. */
+char *link_session(const struct link *link);
+void link_set_session(struct link *link, const char *session);
+
+/* Step "acknowledge": writes whatever waits. */
+void link_flush(struct link *link);
+
+/* How long to wait before the n-th attempt (0 = first) after a failure:
+ * min * 2^n up to max, then scaled into [half, whole] by `random` in [0, 1)
+ * ("equal jitter": M. Brooker, Exponential Backoff And Jitter, 2015). */
+int64_t link_backoff_ms(int64_t min_ms, int64_t max_ms, unsigned n, double random);
+
+#endif

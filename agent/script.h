@@ -1,0 +1,80 @@
+/* One of the owner's scripts: a lua_State of its own, its handlers, its limits.
+ *
+ * A handler's effects (publish, subscribe, ...) are set aside while it runs and
+ * reach the host only if it returns: all or nothing. An error is logged with
+ * its traceback, the effects are dropped, the script goes on with the next
+ * event.
+ */
+#ifndef TIDEGATE_SCRIPT_H
+#define TIDEGATE_SCRIPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "link.h"
+#include "queue.h"
+
+struct script;
+
+/* What scripts may ask of the agent; the composition root supplies it. Every
+ * call is made from the loop's thread. Links are named by their pointer; a
+ * pointer stays valid as long as the script. */
+struct script_host {
+	void *arg;
+	const char *agent_name;
+	struct link *(*link_named)(void *arg, const char *name); /* NULL: unknown */
+	struct link *(*link_default)(void *arg);                 /* NULL: none is the default */
+	/* The link of that name, made if there was none (off, with an empty queue). */
+	struct link *(*link_reserve)(void *arg, const char *name, char *err, size_t err_size);
+	bool (*link_up)(void *arg, const struct link *link);
+	const char *(*link_name)(void *arg, const struct link *link);
+	uint64_t (*link_depth)(void *arg, const struct link *link); /* messages queued */
+	uint64_t (*next_seq)(void *arg);
+	/* NULL, or why nothing can be queued for this link now ("queue full"). */
+	const char *(*refuses)(void *arg, const struct link *link);
+
+	/* Effects, called after the handler returned, in the order it made them. */
+	void (*publish)(void *arg, struct link *link, const struct message *message);
+	void (*subscribe)(void *arg, struct link *link, const struct subscription *subscription);
+	void (*unsubscribe)(void *arg, struct link *link, const char *filter);
+	void (*connect)(void *arg, struct link *link, struct link_config *config); /* takes config */
+	void (*disconnect)(void *arg, struct link *link);
+};
+
+struct script_limits {
+	size_t memory_bytes; /* 0: none */
+	int64_t call_ms;     /* CPU time of one handler call; 0: none */
+};
+
+struct script_stats {
+	uint64_t calls, errors;
+	size_t memory_bytes;
+};
+
+/* Loads and runs the chunk in `path`; `directory` is where `require` looks
+ * (DIR/?.lua and DIR/lib/?.lua). `origin` marks the messages it publishes.
+ * Effects of the chunk itself are kept until script_start(). NULL with the
+ * reason (file:line: message) in `err`. `host` must outlive the script; NULL
+ * loads for checking only: the chunk is compiled, not run. */
+struct script *script_open(const char *path, const char *directory, uint32_t origin, struct script_limits limits,
+                           const struct script_host *host, char *err, size_t err_size);
+void script_close(struct script *script);
+
+const char *script_name(const struct script *script); /* the file's name without directories */
+uint32_t script_origin(const struct script *script);
+struct script_stats script_stats(const struct script *script);
+
+/* True if it has the handler; `on_sent` and `on_drop` are worth asking for. */
+bool script_defines(const struct script *script, const char *handler);
+
+void script_start(struct script *script); /* effects of loading, then on_start() */
+void script_stop(struct script *script);  /* on_stop() */
+void script_message(struct script *script, const struct link *link, const struct inbound *message);
+void script_sent(struct script *script, uint64_t token, const char *link, struct bytes context);
+void script_drop(struct script *script, uint64_t token, const char *link, const char *reason, struct bytes context);
+void script_connect(struct script *script, const char *link);
+void script_disconnect(struct script *script, const char *link, const char *reason);
+
+#endif

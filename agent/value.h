@@ -1,0 +1,24 @@
+/* A Lua value as a run of bytes, exact for every string, integer and float:
+ * what a script gave as `ctx` waits in the queue in this form.
+ *
+ * nil, booleans, numbers, strings, and tables of those without metatables or
+ * cycles, at most 16 deep.
+ */
+#ifndef TIDEGATE_VALUE_H
+#define TIDEGATE_VALUE_H
+
+#include "buffer.h"
+#include "queue.h"
+
+struct lua_State;
+
+/* Appends the value at `index`. 0; or -1 with `err` naming the path and kind of
+ * what cannot be kept ("ctx.items[3]: a function cannot be stored"); `what`
+ * begins that path. Never raises. */
+int value_encode(struct lua_State *L, int index, const char *what, struct buffer *out, char *err, size_t err_size);
+
+/* Pushes the value that `run` holds; nil for an empty or damaged run. May raise
+ * a memory error. */
+void value_decode(struct lua_State *L, struct bytes run);
+
+#endif

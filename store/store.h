@@ -1,0 +1,81 @@
+/* The durable store: one SQLite file that holds every link's queue.
+ *
+ * A turn of the agent's loop is one transaction: queues collect what was
+ * pushed and what was acknowledged in memory, and store_commit() makes all of
+ * it durable at once (group commit). Nothing is on disk before store_commit()
+ * returned STORE_OK; nothing is forgotten if it did not.
+ *
+ * Knows nothing of Lua, MQTT or the clock.
+ */
+#ifndef TIDEGATE_STORE_H
+#define TIDEGATE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+
+enum store_durability {
+	STORE_FULL,   /* fdatasync at every commit: survives a power cut */
+	STORE_NORMAL, /* sync at checkpoints only: survives kill -9; a power cut may take the last commits */
+	STORE_OFF,    /* never sync: survives kill -9 only */
+};
+
+enum store_result {
+	STORE_OK,
+	STORE_RETRY, /* disk full or an I/O error: everything stays in memory; commit again later */
+};
+
+/* What the store has done since it was opened. */
+struct store_stats {
+	uint64_t commits;  /* transactions that wrote something */
+	uint64_t failures; /* commits that returned STORE_RETRY */
+};
+
+/* Opens or creates the database file `path` (its directory must exist), takes
+ * the exclusive lock, migrates the schema, and proves by a real write that the
+ * place can be written. NULL on failure, with the reason in `err`: names the
+ * file and what is wrong (locked by another agent, newer schema, not a
+ * database, read-only, ...). Free with store_close(). */
+struct store *store_open(const char *path, enum store_durability durability, char *err, size_t err_size);
+
+/* Closes without committing: whoever wants the pending entries kept commits
+ * first. Queues of this store must be closed before. NULL is allowed. */
+void store_close(struct store *store);
+
+/* Random identity of this database file, 32 hexadecimal digits: (gateway name,
+ * instance, sequence number) names a message for ever. Lives as long as `store`. */
+const char *store_instance(const struct store *store);
+
+/* A sequence number never handed out before, by this or any earlier process on
+ * this database: 1, 2, 3, ... with gaps after a restart, never 0. It may leave
+ * the process only after a store_commit() that followed it. */
+uint64_t store_next_seq(struct store *store);
+
+/* True while queues hold something that store_commit() would write. `urgent`
+ * is true if that includes entries (then commit before acknowledging anybody);
+ * deletions alone are not urgent: forgetting one costs a duplicate. */
+bool store_dirty(const struct store *store, bool *urgent);
+
+/* Makes everything pushed and acknowledged so far durable, in one transaction.
+ * On STORE_RETRY nothing was written, all of it is still pending and `err`
+ * says why. */
+enum store_result store_commit(struct store *store, char *err, size_t err_size);
+
+/* A small durable note, written at the next store_commit(): what the agent must
+ * remember about itself across restarts (the subscriptions a session has).
+ * store_note() returns a malloc'd string or NULL if there is none. */
+char *store_note(struct store *store, const char *name);
+int store_set_note(struct store *store, const char *name, const char *text);
+
+/* A short number that stands for `name` in this database, for ever (scripts
+ * are named so in queued messages). 0 on failure. */
+uint32_t store_name_id(struct store *store, const char *name);
+
+/* The name behind an id, or NULL; lives as long as `store`. */
+const char *store_name(struct store *store, uint32_t id);
+
+struct store_stats store_stats(const struct store *store);
+
+#endif
