@@ -5,12 +5,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* NULL if a message can be published to it, else what is wrong ("is empty",
- * "contains a wildcard", "is not valid UTF-8", "contains a NUL byte", "is longer than
- * 65535 bytes"). */
+/* NULL if a message can be published to it, else what is wrong: "is empty",
+ * "contains a wildcard", "is not valid UTF-8", "contains a control character",
+ * "contains a NUL byte", "is longer than 65535 bytes". The text is static. */
 const char *topic_problem(const char *topic, size_t size);
 
-/* The same for a topic filter to subscribe to, `$share/group/` included. */
+/* The same for a topic filter to subscribe to, `$share/group/` included; also
+ * "has a wildcard in the wrong place" and what is wrong with the group. */
 const char *topic_filter_problem(const char *filter, size_t size);
 
 /* True if `topic` is one the filter selects. A `$share/group/` prefix of the
