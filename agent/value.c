@@ -1,0 +1,329 @@
+/* A Lua value as bytes: one tag byte, then the value, little-endian. A table is
+ * its pairs between braces. Written by one process and read by a later one, so
+ * reading trusts nothing: every length is checked, and damage reads as nil.
+ */
+#include "value.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEPTH_MAX 16
+/* Shared subtables are written out each time they are met: a small tangle of
+ * them could otherwise grow without end. */
+#define SIZE_MAX_BYTES (1024 * 1024)
+
+enum tag {
+	TAG_NIL = 'n',
+	TAG_FALSE = 'f',
+	TAG_TRUE = 't',
+	TAG_INTEGER = 'i',
+	TAG_FLOAT = 'd',
+	TAG_STRING = 's',
+	TAG_OPEN = '{',
+	TAG_CLOSE = '}',
+};
+
+struct encoder {
+	lua_State *L;
+	const char *what; /* begins the path in errors */
+	struct buffer *out;
+	size_t start; /* where this value begins in it */
+	char *err;
+	size_t err_size;
+};
+
+/* Where in the value the encoder is: a chain on the C stack, read only to say
+ * what could not be kept. */
+struct place {
+	const struct place *parent;
+	int key; /* stack index of the key that led here; 0 for the whole value */
+	int depth;
+};
+
+static void path_add(char *path, size_t size, const char *before, const char *text, const char *after)
+{
+	size_t used = strlen(path);
+
+	/* Long paths are cut: this is only a message. */
+	(void)snprintf(path + used, size - used, "%s%s%s", before, text, after);
+}
+
+static void path_add_key(lua_State *L, int key, char *path, size_t size)
+{
+	char number[64];
+
+	if (lua_type(L, key) == LUA_TSTRING) {
+		path_add(path, size, ".", lua_tostring(L, key), "");
+	} else if (lua_isinteger(L, key)) {
+		(void)snprintf(number, sizeof number, "%lld", (long long)lua_tointeger(L, key));
+		path_add(path, size, "[", number, "]");
+	} else if (lua_type(L, key) == LUA_TNUMBER) {
+		(void)snprintf(number, sizeof number, "%.14g", (double)lua_tonumber(L, key));
+		path_add(path, size, "[", number, "]");
+	} else if (lua_type(L, key) == LUA_TBOOLEAN) {
+		path_add(path, size, "[", lua_toboolean(L, key) ? "true" : "false", "]");
+	} else {
+		path_add(path, size, "[a ", luaL_typename(L, key), "]");
+	}
+}
+
+static void path_of(const struct encoder *encoder, const struct place *place, char *path, size_t size)
+{
+	if (!place->parent) {
+		path_add(path, size, encoder->what, "", "");
+		return;
+	}
+	path_of(encoder, place->parent, path, size);
+	path_add_key(encoder->L, place->key, path, size);
+}
+
+static int refuse(const struct encoder *encoder, const struct place *place, const char *why)
+{
+	char path[200] = "";
+
+	path_of(encoder, place, path, sizeof path);
+	(void)snprintf(encoder->err, encoder->err_size, "%s: %s", path, why);
+	return -1;
+}
+
+static int put(const struct encoder *encoder, const struct place *place, const void *data, size_t size)
+{
+	if (size > SIZE_MAX_BYTES - (encoder->out->size - encoder->start))
+		return refuse(encoder, place, "too large to be stored");
+	if (buffer_append(encoder->out, data, size))
+		return refuse(encoder, place, "not enough memory");
+	return 0;
+}
+
+static int put_tag(const struct encoder *encoder, const struct place *place, enum tag tag)
+{
+	unsigned char byte = (unsigned char)tag;
+
+	return put(encoder, place, &byte, 1);
+}
+
+static int put_word(const struct encoder *encoder, const struct place *place, enum tag tag, uint64_t word,
+                    size_t width)
+{
+	unsigned char bytes[9] = { (unsigned char)tag };
+
+	for (size_t i = 0; i < width; i++)
+		bytes[1 + i] = (unsigned char)(word >> (8 * i));
+	return put(encoder, place, bytes, 1 + width);
+}
+
+static int put_number(const struct encoder *encoder, const struct place *place, int index)
+{
+	double number;
+	uint64_t word;
+
+	if (lua_isinteger(encoder->L, index))
+		return put_word(encoder, place, TAG_INTEGER, (uint64_t)lua_tointeger(encoder->L, index), 8);
+	number = lua_tonumber(encoder->L, index);
+	memcpy(&word, &number, sizeof word);
+	return put_word(encoder, place, TAG_FLOAT, word, 8);
+}
+
+static int put_string(const struct encoder *encoder, const struct place *place, int index)
+{
+	size_t size;
+	const char *text = lua_tolstring(encoder->L, index, &size);
+
+	if (size > SIZE_MAX_BYTES)
+		return refuse(encoder, place, "too large to be stored");
+	if (put_word(encoder, place, TAG_STRING, size, 4))
+		return -1;
+	return put(encoder, place, text, size);
+}
+
+static int put_value(const struct encoder *encoder, const struct place *place, int index);
+
+static int put_pairs(const struct encoder *encoder, const struct place *place, int index)
+{
+	lua_State *L = encoder->L;
+	int key = lua_gettop(L) + 1;
+	struct place inner = { place, key, place->depth + 1 };
+
+	lua_pushnil(L);
+	while (lua_next(L, index)) {
+		if (lua_istable(L, key))
+			return refuse(encoder, &inner, "a table cannot be a key");
+		if (put_value(encoder, &inner, key) || put_value(encoder, &inner, key + 1))
+			return -1;
+		lua_pop(L, 1);
+	}
+	return 0;
+}
+
+static int put_table(const struct encoder *encoder, const struct place *place, int index)
+{
+	if (place->depth >= DEPTH_MAX)
+		return refuse(encoder, place, "nested more than 16 deep");
+	if (lua_getmetatable(encoder->L, index))
+		return refuse(encoder, place, "a table with a metatable cannot be stored");
+	if (!lua_checkstack(encoder->L, 8))
+		return refuse(encoder, place, "not enough memory");
+	if (put_tag(encoder, place, TAG_OPEN) || put_pairs(encoder, place, index))
+		return -1;
+	return put_tag(encoder, place, TAG_CLOSE);
+}
+
+static int put_value(const struct encoder *encoder, const struct place *place, int index)
+{
+	char why[64];
+
+	switch (lua_type(encoder->L, index)) {
+	case LUA_TNONE:
+	case LUA_TNIL:
+		return put_tag(encoder, place, TAG_NIL);
+	case LUA_TBOOLEAN:
+		return put_tag(encoder, place, lua_toboolean(encoder->L, index) ? TAG_TRUE : TAG_FALSE);
+	case LUA_TNUMBER:
+		return put_number(encoder, place, index);
+	case LUA_TSTRING:
+		return put_string(encoder, place, index);
+	case LUA_TTABLE:
+		return put_table(encoder, place, index);
+	default:
+		(void)snprintf(why, sizeof why, "a %s cannot be stored", luaL_typename(encoder->L, index));
+		return refuse(encoder, place, why);
+	}
+}
+
+int value_encode(struct lua_State *L, int index, const char *what, struct buffer *out, char *err, size_t err_size)
+{
+	struct encoder encoder = { L, what, out, out->size, err, err_size };
+	struct place whole = { NULL, 0, 0 };
+	int top = lua_gettop(L);
+	int result;
+
+	if (!lua_checkstack(L, 8))
+		return refuse(&encoder, &whole, "not enough memory");
+	result = put_value(&encoder, &whole, lua_absindex(L, index));
+	lua_settop(L, top);
+	if (result)
+		out->size = encoder.start;
+	return result;
+}
+
+static bool take(struct bytes *run, size_t size, const unsigned char **data)
+{
+	if (run->size < size)
+		return false;
+	*data = run->data;
+	run->data = *data + size;
+	run->size -= size;
+	return true;
+}
+
+static bool take_word(struct bytes *run, size_t width, uint64_t *word)
+{
+	const unsigned char *bytes;
+
+	if (!take(run, width, &bytes))
+		return false;
+	*word = 0;
+	for (size_t i = 0; i < width; i++)
+		*word |= (uint64_t)bytes[i] << (8 * i);
+	return true;
+}
+
+static bool push_integer(lua_State *L, struct bytes *run)
+{
+	uint64_t word;
+
+	if (!take_word(run, 8, &word))
+		return false;
+	lua_pushinteger(L, (lua_Integer)word);
+	return true;
+}
+
+static bool push_float(lua_State *L, struct bytes *run)
+{
+	uint64_t word;
+	double number;
+
+	if (!take_word(run, 8, &word))
+		return false;
+	memcpy(&number, &word, sizeof number);
+	lua_pushnumber(L, number);
+	return true;
+}
+
+static bool push_string(lua_State *L, struct bytes *run)
+{
+	const unsigned char *text;
+	uint64_t size;
+
+	if (!take_word(run, 4, &size) || !take(run, (size_t)size, &text))
+		return false;
+	lua_pushlstring(L, (const char *)text, (size_t)size);
+	return true;
+}
+
+/* Writing never produces others (nil and NaN cannot be keys at all). */
+static bool may_be_key(lua_State *L)
+{
+	if (lua_type(L, -1) == LUA_TNUMBER)
+		return lua_rawequal(L, -1, -1);
+	return lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TBOOLEAN;
+}
+
+static bool push_value(lua_State *L, struct bytes *run, int depth);
+
+static bool push_table(lua_State *L, struct bytes *run, int depth)
+{
+	if (depth >= DEPTH_MAX)
+		return false;
+	lua_newtable(L);
+	for (;;) {
+		if (run->size && *(const unsigned char *)run->data == TAG_CLOSE) {
+			run->data = (const unsigned char *)run->data + 1;
+			run->size--;
+			return true;
+		}
+		if (!push_value(L, run, depth + 1) || !may_be_key(L) || !push_value(L, run, depth + 1))
+			return false;
+		lua_rawset(L, -3);
+	}
+}
+
+static bool push_value(lua_State *L, struct bytes *run, int depth)
+{
+	const unsigned char *tag;
+
+	if (!take(run, 1, &tag))
+		return false;
+	switch (*tag) {
+	case TAG_NIL:
+		lua_pushnil(L);
+		return true;
+	case TAG_FALSE:
+	case TAG_TRUE:
+		lua_pushboolean(L, *tag == TAG_TRUE);
+		return true;
+	case TAG_INTEGER:
+		return push_integer(L, run);
+	case TAG_FLOAT:
+		return push_float(L, run);
+	case TAG_STRING:
+		return push_string(L, run);
+	case TAG_OPEN:
+		return push_table(L, run, depth);
+	default:
+		return false;
+	}
+}
+
+void value_decode(struct lua_State *L, struct bytes run)
+{
+	int top = lua_gettop(L);
+
+	luaL_checkstack(L, 3 * DEPTH_MAX + 4, "value");
+	if (!push_value(L, &run, 0) || run.size) {
+		lua_settop(L, top);
+		lua_pushnil(L);
+	}
+}
