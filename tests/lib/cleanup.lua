@@ -1,0 +1,53 @@
+--- What a spec started, it ends. Modules that start something leave a function
+-- here; tests/lib/helper.lua runs them, last first, after each spec, whether it
+-- passed or failed.
+local M = {}
+
+local deferred, last, reports = {}, {}, {}
+
+--- Has `fn` run after the current spec. It may raise: the spec then counts as
+-- failed.
+function M.defer(fn)
+	deferred[#deferred + 1] = fn
+end
+
+--- Has `fn` run after all that, and after the reports.
+function M.defer_last(fn)
+	last[#last + 1] = fn
+end
+
+--- Has `fn` run after the current spec if that failed; what it returns (a text)
+-- is printed.
+function M.on_failure(fn)
+	reports[#reports + 1] = fn
+end
+
+--- Runs everything left here. Returns the problems met, as a list of texts.
+function M.run()
+	local problems = {}
+	while #deferred > 0 do
+		local ok, err = xpcall(table.remove(deferred), debug.traceback)
+		if not ok then
+			problems[#problems + 1] = tostring(err)
+		end
+	end
+	return problems
+end
+
+--- Ends the spec: returns what its modules have to say about its failure, if it
+-- failed, and runs what was left for last.
+function M.finish(failed)
+	local texts = {}
+	for _, fn in ipairs(failed and reports or {}) do
+		local ok, text = pcall(fn)
+		texts[#texts + 1] = tostring(text or (not ok and "(no report)") or "")
+	end
+	reports = {}
+	for _, fn in ipairs(last) do
+		fn()
+	end
+	last = {}
+	return table.concat(texts)
+end
+
+return M

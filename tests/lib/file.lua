@@ -1,0 +1,47 @@
+--- Files and fresh directories.
+local uv = require "luv"
+local cleanup = require "lib.cleanup"
+
+local M = {}
+
+--- The whole file, or "" if there is none.
+function M.read(path)
+	local handle = io.open(path, "rb")
+	if not handle then
+		return ""
+	end
+	local text = handle:read("a")
+	handle:close()
+	return text
+end
+
+--- Writes the whole file.
+function M.write(path, text)
+	local handle = assert(io.open(path, "wb"))
+	assert(handle:write(text))
+	assert(handle:close())
+	return path
+end
+
+function M.exists(path)
+	return uv.fs_stat(path) ~= nil
+end
+
+--- A string as one word of the shell.
+function M.quote(text)
+	return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+--- A fresh directory, removed after the current spec; with TIDEGATE_KEEP set it
+-- stays, to be looked at.
+function M.directory()
+	local path = assert(uv.fs_mkdtemp((os.getenv("TMPDIR") or "/tmp") .. "/tidegate-XXXXXX"))
+	cleanup.defer_last(function()
+		if not os.getenv("TIDEGATE_KEEP") then
+			os.execute("rm -rf " .. M.quote(path))
+		end
+	end)
+	return path
+end
+
+return M

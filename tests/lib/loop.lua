@@ -1,0 +1,95 @@
+--- The tests' event loop: everything in tests/lib hangs on luv's one default
+-- loop, which turns only while a spec waits for something. A spec reads like a
+-- straight line; sockets, processes and timers move on inside `eventually`.
+local uv = require "luv"
+
+local M = {}
+
+-- Seconds that `eventually` waits unless told otherwise: far more than needed,
+-- so that a busy machine fails nothing.
+M.deadline = 15
+
+-- The first error raised in a callback since the last wait; luv itself would
+-- end the whole process on it.
+local callback_error
+
+--- Wraps a luv callback so that its error surfaces in the waiting spec.
+function M.guard(fn)
+	return function(...)
+		local ok, err = xpcall(fn, debug.traceback, ...)
+		if not ok then
+			callback_error = callback_error or err
+		end
+	end
+end
+
+local function raise_callback_error()
+	local err = callback_error
+	callback_error = nil
+	if err then
+		error("in a callback: " .. err, 0)
+	end
+end
+
+--- Turns the loop once, for at most `seconds`.
+function M.turn(seconds)
+	local timer = uv.new_timer()
+	timer:start(math.floor(seconds * 1000), 0, function() end)
+	uv.run("once")
+	timer:close()
+	uv.run("nowait")
+	raise_callback_error()
+end
+
+--- Seconds on a monotonic clock.
+function M.now()
+	return uv.hrtime() / 1e9
+end
+
+--- Turns the loop until `fn` returns something true, and returns that; nil
+-- after `seconds`.
+function M.run_until(fn, seconds)
+	local deadline = M.now() + seconds
+	while true do
+		local value = fn()
+		if value then
+			return value
+		end
+		if M.now() >= deadline then
+			return nil
+		end
+		M.turn(0.01)
+	end
+end
+
+--- Waits until `fn` returns something true, and returns that. An error in `fn`
+-- (a failed assertion) counts as "not yet"; the last one is raised when time is
+-- up. `what` says what was waited for.
+function M.eventually(fn, what, seconds)
+	local last
+	local value = M.run_until(function()
+		local ok, result = pcall(fn)
+		last = not ok and result or nil
+		return ok and result
+	end, seconds or M.deadline)
+	if value then
+		return value
+	end
+	if last ~= nil then
+		error(last, 0)
+	end
+	error(("%s: not within %g s"):format(what or "what was waited for did not happen", seconds or M.deadline), 2)
+end
+
+--- Checks that `fn` stays true for `seconds`: for what must not happen. The one
+-- way to let time pass.
+function M.consistently(fn, what, seconds)
+	local broken = M.run_until(function()
+		return not fn()
+	end, seconds)
+	if broken then
+		error((what or "what should have stayed so") .. ": did not last", 2)
+	end
+end
+
+return M

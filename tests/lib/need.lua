@@ -1,0 +1,36 @@
+--- What a spec cannot do without. On a user's machine the spec is then
+-- pending; where CI=true it fails, so that nothing is skipped unseen.
+local M = {}
+
+-- Set by tests/lib/helper.lua at the start of each spec.
+M.pending = error
+
+local function missing(reason)
+	if os.getenv("CI") == "true" then
+		error(reason .. ", and in CI nothing may be skipped", 0)
+	end
+	M.pending(reason)
+end
+
+--- Needs a program in the search path.
+function M.program(name)
+	if not os.execute("command -v " .. name .. " >/dev/null 2>&1") then
+		missing(name .. " is not installed")
+	end
+end
+
+--- Needs the rights of root.
+function M.root()
+	if require "luv".getuid() ~= 0 then
+		missing("needs root")
+	end
+end
+
+--- Needs the shell command to succeed; `reason` says what it tried.
+function M.success(command, reason)
+	if not os.execute(command .. " >/dev/null 2>&1") then
+		missing(reason)
+	end
+end
+
+return M

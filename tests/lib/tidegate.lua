@@ -1,0 +1,224 @@
+--- The agent under test: its files in a fresh directory, its process, its log.
+--
+-- The binary is $TIDEGATE, build/tidegate by default. An agent still running
+-- when the spec ends is asked to stop and must do so with status 0 and without
+-- a sanitizer's report; what it logged is printed if the spec failed.
+local uv = require "luv"
+local cleanup = require "lib.cleanup"
+local file = require "lib.file"
+local loop = require "lib.loop"
+local proc = require "lib.proc"
+
+local M = {}
+
+local agent = {}
+agent.__index = agent
+
+--- The binary's path, absolute.
+function M.binary()
+	local path = os.getenv("TIDEGATE") or "build/tidegate"
+	return assert(uv.fs_realpath(path), path .. " is not there: run make first")
+end
+
+local sanitized
+
+--- True if the binary is built with AddressSanitizer: its memory says nothing
+-- then, and it is slower.
+function M.sanitized()
+	if sanitized == nil then
+		sanitized = file.read(M.binary()):find("__asan_init", 1, true) ~= nil
+	end
+	return sanitized
+end
+
+local function serialize(value, indent)
+	if type(value) ~= "table" then
+		return type(value) == "string" and ("%q"):format(value):gsub("\r", "\\r") or tostring(value)
+	end
+	local lines, keys = {}, {}
+	for key in pairs(value) do
+		keys[#keys + 1] = key
+	end
+	table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+	for _, key in ipairs(keys) do
+		local name = type(key) == "string" and ("[%q] = "):format(key) or ("[%d] = "):format(key)
+		lines[#lines + 1] = indent .. "\t" .. name .. serialize(value[key], indent .. "\t") .. ",\n"
+	end
+	return "{\n" .. table.concat(lines) .. indent .. "}"
+end
+
+-- Quick reconnects and the files in the fresh directory, unless the spec says
+-- otherwise.
+local function with_defaults(self, config)
+	local whole = { name = "gw", store = { path = self.directory .. "/queue.db" } }
+	for key, value in pairs(config) do
+		whole[key] = value
+	end
+	whole.links = {}
+	for name, link in pairs(config.links or {}) do
+		whole.links[name] = setmetatable({}, nil)
+		whole.links[name].reconnect = { min = "50ms", max = "300ms" }
+		for key, value in pairs(link) do
+			whole.links[name][key] = value
+		end
+	end
+	if whole.scripts == nil then
+		whole.scripts = {}
+		for name in pairs(self.options.scripts or {}) do
+			table.insert(whole.scripts, name)
+		end
+		table.sort(whole.scripts)
+	end
+	return whole
+end
+
+--- Writes agent.lua anew; takes effect at the next :start().
+function agent:configure(config)
+	local text = type(config) == "string" and config or "return " .. serialize(with_defaults(self, config), "") .. "\n"
+	file.write(self.directory .. "/agent.lua", text)
+end
+
+--- Writes a script.
+function agent:script(name, text)
+	file.write(self.directory .. "/" .. name, text)
+end
+
+--- Makes the directory and the files; does not start. Options:
+--   config    agent.lua as a table (name, store, reconnect and scripts are filled
+--             in) or as its text
+--   scripts   { ["rules.lua"] = text }
+--   env       for the process
+--   wrap      function(argv) -> argv: to run it under something
+--   abandon   true: the end of the spec kills it instead of stopping it
+function M.new(options)
+	local self = setmetatable({ options = options, directory = file.directory() }, agent)
+	self.log_path = self.directory .. "/agent.log"
+	self.queue_path = self.directory .. "/queue.db"
+	for name, text in pairs(options.scripts or {}) do
+		self:script(name, text)
+	end
+	self:configure(options.config)
+	cleanup.on_failure(function()
+		local log = self:log()
+		local cut = #log > 16000 and "[...]" .. log:sub(-16000) or log
+		return ("---- agent in %s ----\n%s"):format(self.directory, cut)
+	end)
+	return self
+end
+
+--- new() and :start().
+function M.start(options)
+	return M.new(options):start()
+end
+
+local function finish(self)
+	if self.process:running() and not self.options.abandon then
+		local code = self:stop()
+		assert(code == 0, ("the agent stopped with status %s"):format(code))
+	end
+	local log = self:log()
+	assert(not log:find("Sanitizer") and not log:find("runtime error:"), "a sanitizer complains in the agent's log")
+end
+
+--- Starts `tidegate run`, or another subcommand with its arguments.
+function agent:start(...)
+	local argv = { M.binary(), "run", "-c", self.directory .. "/agent.lua", ... }
+	if self.options.wrap then
+		argv = self.options.wrap(argv)
+	end
+	self.process = proc.spawn(argv, { cwd = self.directory, stderr = self.log_path, stdout = self.directory .. "/out",
+		env = self.options.env })
+	cleanup.defer(function()
+		finish(self)
+	end)
+	return self
+end
+
+--- The agent's own process id, also when it runs below a wrapper.
+function agent:pid()
+	if self.options.wrap then
+		return self.process:children()[1] or self.process.pid
+	end
+	return self.process.pid
+end
+
+--- Sends a signal to the agent itself.
+function agent:signal(name)
+	self.process:kill(name, self:pid())
+end
+
+--- Stops it with TERM (or another signal); returns its exit status.
+function agent:stop(signal)
+	if self.process:running() then
+		self:signal("sigcont")
+		self:signal(signal or "sigterm")
+	end
+	return (self.process:wait())
+end
+
+--- kill -9.
+function agent:kill()
+	self:signal("sigkill")
+	self.process:wait()
+end
+
+--- Stops and starts it.
+function agent:restart()
+	self:stop()
+	return self:start()
+end
+
+--- Waits for its end; returns exit status and signal.
+function agent:wait()
+	return self.process:wait()
+end
+
+--- Everything it has logged, all starts together.
+function agent:log()
+	return file.read(self.log_path)
+end
+
+--- Waits until the log has a match for the Lua pattern; returns its captures.
+function agent:wait_log(pattern, seconds)
+	local found = loop.eventually(function()
+		local match = table.pack(self:log():match(pattern))
+		return match[1] and match
+	end, "in the agent's log: " .. pattern, seconds)
+	return table.unpack(found)
+end
+
+--- Resident memory in bytes, now and at its highest.
+function agent:memory()
+	local status = file.read(("/proc/%d/status"):format(self:pid()))
+	return tonumber(status:match("VmRSS:%s*(%d+)")) * 1024, tonumber(status:match("VmHWM:%s*(%d+)")) * 1024
+end
+
+--- Runs a subcommand to its end; returns exit status, stdout, stderr.
+function agent:command(name, ...)
+	local out, err = self.directory .. "/command.out", self.directory .. "/command.err"
+	os.remove(out)
+	os.remove(err)
+	local process = proc.spawn({ M.binary(), name, "-c", self.directory .. "/agent.lua", ... },
+		{ cwd = self.directory, stdout = out, stderr = err, env = self.options.env })
+	local code = process:wait()
+	return code, file.read(out), file.read(err)
+end
+
+--- Reads the queue's database with the sqlite3 program; the agent must not run.
+-- Returns the rows as lists of texts.
+function agent:sql(statement)
+	assert(not self.process:running(), "the agent holds its database alone")
+	local text = proc.output(("sqlite3 -separator '\t' %s %s"):format(file.quote(self.queue_path),
+		file.quote(statement)))
+	local rows = {}
+	for line in text:gmatch("[^\n]+") do
+		local row = {}
+		for cell in (line .. "\t"):gmatch("([^\t]*)\t") do
+			row[#row + 1] = cell
+		end
+		rows[#rows + 1] = row
+	end
+	return rows
+end
+
+return M
