@@ -40,4 +40,7 @@ int64_t forward_fill(struct forward *forward, int64_t now_ms);
 void forward_acknowledged(struct forward *forward, int handle);
 void forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms);
 
+/* The link's transport was replaced: what is in flight is sent again, first. */
+void forward_restart(struct forward *forward);
+
 #endif

@@ -7,7 +7,9 @@
  *                         └──────── thread) ──────  awaited) ───┘
  *
  * Nothing is written to a link's socket except in link_flush(): that is the
- * turn's last step.
+ * turn's last step. What scripts ask of a link (subscribe, stop, reconfigure) is
+ * noted at once and done there too, so that it may be asked from inside a
+ * transport's callback.
  */
 #ifndef TIDEGATE_LINK_H
 #define TIDEGATE_LINK_H
@@ -91,15 +93,23 @@ struct link_events {
 	void (*message)(void *arg, struct link *link, const struct inbound *message);
 	void (*acknowledged)(void *arg, struct link *link, int handle);
 	void (*refused)(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason);
+	/* The transport was replaced: handles given out before mean nothing now. */
+	void (*replaced)(void *arg, struct link *link);
+	/* link_session() has changed. */
+	void (*session)(void *arg, struct link *link);
 };
 
 struct link_stats {
 	uint64_t received, sent, acknowledged, reconnects, stalls;
 };
 
-/* Takes `config`, also on failure. */
+/* Takes `config`, also on failure. A config without URLs makes a link that is off
+ * until link_configure(). */
 struct link *link_open(struct loop *loop, struct link_config *config, const struct transport_ops *ops,
                        const struct link_events *events, void *arg, char *err, size_t err_size);
+/* Takes `config`: the next flush replaces transport and policy with it and
+ * connects. The name stays. */
+void link_configure(struct link *link, struct link_config *config);
 /* Drops the connection without a word. A connection attempt that still hangs
  * keeps its own memory and cleans up after itself. */
 void link_close(struct link *link);
@@ -107,7 +117,8 @@ void link_close(struct link *link);
 const char *link_name(const struct link *link);
 const struct link_config *link_config(const struct link *link);
 bool link_connected(const struct link *link);
-bool link_off(const struct link *link); /* not started, or told to stop and done */
+bool link_off(const struct link *link); /* not started, or told to stop and nothing more will leave */
+bool link_brings(const struct link *link); /* messages arrive on it: it has subscriptions */
 int link_window(const struct link *link); /* the smaller of ours and the peer's */
 struct link_stats link_stats(const struct link *link);
 
@@ -127,9 +138,10 @@ enum send_result link_send(struct link *link, const struct message *message, int
 int link_subscribe(struct link *link, const struct subscription *subscription);
 int link_unsubscribe(struct link *link, const char *filter);
 
-/* The subscriptions the peer's session is known to have, one `filter options`
- * a line; kept across restarts so that a session that outlived the process is
- * brought in line. malloc'd; NULL if memory is exhausted. */
+/* The peer, and the subscriptions its session is known to have, as text; kept
+ * across restarts so that a session that outlived the process is brought in
+ * line: what is no longer wanted is unsubscribed. malloc'd; NULL if memory is
+ * exhausted. */
 char *link_session(const struct link *link);
 void link_set_session(struct link *link, const char *session);
 

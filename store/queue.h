@@ -52,9 +52,14 @@ int queue_push(struct queue *queue, const struct message *message);
  * says why). Valid until the next call on this queue. */
 const struct message *queue_peek(struct queue *queue, bool *failed, char *err, size_t err_size);
 
-/* Hands out what queue_peek() returned: it will not be returned again by this
- * process. 0, or -1 if memory is exhausted (then it was not handed out). */
-int queue_take(struct queue *queue);
+/* Makes sure that queue_take() can do its work. 0, or -1 if nothing can be handed
+ * out now: memory is exhausted, or too many deletions wait for a disk that does
+ * not take them. */
+int queue_reserve(struct queue *queue);
+
+/* Hands out what queue_peek() returned, after queue_reserve(): it will not be
+ * returned again by this process. */
+void queue_take(struct queue *queue);
 
 /* Reads a message that was handed out once more, to send it again, or to tell
  * its origin what became of it. NULL if it is not in flight or cannot be read.

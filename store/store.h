@@ -78,4 +78,7 @@ const char *store_name(struct store *store, uint32_t id);
 
 struct store_stats store_stats(const struct store *store);
 
+/* "3.40.1": the SQLite this program runs with. */
+const char *store_library_version(void);
+
 #endif

@@ -1,0 +1,53 @@
+/* The running agent, as run.c builds it and host.c shows it to the scripts. */
+#ifndef TIDEGATE_AGENT_H
+#define TIDEGATE_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "loop.h"
+#include "script.h"
+
+struct forward;
+struct link;
+struct queue;
+struct store;
+
+/* A link with its queue and what carries one to the other. */
+struct route {
+	struct link *link;
+	struct queue *queue;
+	struct forward *forward;
+	struct route *next;
+};
+
+struct agent {
+	struct config *config;
+	struct loop *loop;
+	struct store *store;
+	struct route *routes; /* in the order of the configuration */
+	struct route *default_route;
+	struct script **scripts;
+	size_t n_scripts;
+	struct script_host host;
+
+	bool store_failing; /* the last commit failed: links that bring messages are held */
+	struct loop_timer commit_retry;
+	struct loop_timer commit_deletions; /* nothing but deletions waits: no hurry */
+	struct loop_timer fill;             /* a forward wants to be asked again */
+	struct loop_timer stop_deadline;
+	enum { RUNNING, DRAINING, LEAVING } phase; /* stopping takes two steps, see run.c */
+};
+
+struct route *agent_route_of(struct agent *agent, const struct link *link);
+struct route *agent_route_named(struct agent *agent, const char *name);
+
+/* Makes a route; takes `config`. NULL with the reason in `err`. */
+struct route *agent_add_route(struct agent *agent, struct link_config *config, char *err, size_t err_size);
+
+/* Fills agent->host (host.c). */
+void agent_host_init(struct agent *agent);
+
+#endif

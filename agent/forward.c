@@ -1,0 +1,280 @@
+/* The window of one link: which message went out under which handle. What was
+ * refused for now is kept by number only and read from disk when it is sent
+ * again, before anything newer. */
+#include "forward.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+#define BUSY_MIN_MS 1000 /* backoff after "refused for now", doubling up to */
+#define BUSY_MAX_MS 60000
+/* libmosquitto hands out 16-bit packet ids in a cycle without looking for one
+ * still in use: stop before the oldest in flight would be met again. */
+#define HANDLE_CYCLE 60000
+
+struct flight {
+	int handle;
+	bool wants_fate;
+	uint64_t seq;
+	uint64_t number; /* of the send: how long ago it was */
+};
+
+struct forward {
+	struct queue *queue;
+	struct link *link;
+	const struct forward_events *events;
+	bool (*wants_fate)(void *arg, uint32_t origin);
+	void *arg;
+	struct flight *flights; /* in order of sending */
+	size_t n, size;
+	uint64_t *again; /* refused for now, or sent before the transport was replaced; in order of seq */
+	size_t n_again, again_size;
+	int64_t busy_until_ms;
+	unsigned busy; /* refusals for now in a row */
+	uint64_t sends, dropped;
+	bool disk_failed;
+	char component[80];
+};
+
+struct forward *forward_open(struct queue *queue, struct link *link, const struct forward_events *events,
+                             bool (*wants_fate)(void *arg, uint32_t origin), void *arg)
+{
+	struct forward *forward = calloc(1, sizeof *forward);
+
+	if (!forward)
+		return NULL;
+	forward->queue = queue;
+	forward->link = link;
+	forward->events = events;
+	forward->wants_fate = wants_fate;
+	forward->arg = arg;
+	snprintf(forward->component, sizeof forward->component, "link %s", link_name(link));
+	return forward;
+}
+
+void forward_close(struct forward *forward)
+{
+	if (!forward)
+		return;
+	free(forward->flights);
+	free(forward->again);
+	free(forward);
+}
+
+struct link *forward_link(const struct forward *forward)
+{
+	return forward->link;
+}
+
+struct queue *forward_queue(const struct forward *forward)
+{
+	return forward->queue;
+}
+
+size_t forward_in_flight(const struct forward *forward)
+{
+	return forward->n;
+}
+
+uint64_t forward_dropped(const struct forward *forward)
+{
+	return forward->dropped;
+}
+
+/* ---- the two lists ---- */
+
+/* Makes room for one more of `*size` items. 0, or -1: no memory. */
+static int grow(void **items, size_t n, size_t *size, size_t item_size)
+{
+	size_t bigger = *size ? *size * 2 : 32;
+	void *moved;
+
+	if (n < *size)
+		return 0;
+	moved = realloc(*items, bigger * item_size);
+	if (!moved)
+		return -1;
+	*items = moved;
+	*size = bigger;
+	return 0;
+}
+
+static bool reserve_flight(struct forward *forward)
+{
+	void *flights = forward->flights;
+	bool ok = grow(&flights, forward->n, &forward->size, sizeof forward->flights[0]) == 0;
+
+	forward->flights = flights;
+	return ok;
+}
+
+static bool take_flight(struct forward *forward, int handle, struct flight *taken)
+{
+	for (size_t i = 0; i < forward->n; i++)
+		if (forward->flights[i].handle == handle) {
+			*taken = forward->flights[i];
+			forward->n--;
+			memmove(&forward->flights[i], &forward->flights[i + 1], (forward->n - i) * sizeof forward->flights[0]);
+			return true;
+		}
+	return false;
+}
+
+static void remember_again(struct forward *forward, uint64_t seq)
+{
+	void *again = forward->again;
+	size_t at = forward->n_again;
+	bool ok = grow(&again, forward->n_again, &forward->again_size, sizeof forward->again[0]) == 0;
+
+	forward->again = again;
+	if (!ok) {
+		/* It stays on disk and is sent after the next restart. */
+		log_error(forward->component, "out of memory: message %llu waits for a restart", (unsigned long long)seq);
+		return;
+	}
+	while (at > 0 && forward->again[at - 1] > seq)
+		at--;
+	memmove(&forward->again[at + 1], &forward->again[at], (forward->n_again - at) * sizeof forward->again[0]);
+	forward->again[at] = seq;
+	forward->n_again++;
+}
+
+static void forget_again(struct forward *forward)
+{
+	forward->n_again--;
+	memmove(&forward->again[0], &forward->again[1], forward->n_again * sizeof forward->again[0]);
+}
+
+/* ---- sending ---- */
+
+static void drop(struct forward *forward, uint64_t seq, const struct message *message, const char *why)
+{
+	char reason[300];
+
+	snprintf(reason, sizeof reason, "rejected: %s", why);
+	log_warn(forward->component, "message dropped: %s seq=%llu topic=%.200s", reason, (unsigned long long)seq,
+	         message ? (const char *)message->topic.data : "?");
+	forward->dropped++;
+	forward->events->dropped(forward->arg, forward, seq, message, reason);
+	queue_acknowledged(forward->queue, seq);
+}
+
+/* The next message to send: refused ones first, they are older. NULL if there is
+ * none, or the disk cannot be read now. */
+static const struct message *next_message(struct forward *forward)
+{
+	char err[256] = "the row cannot be read again";
+	bool failed = false;
+	const struct message *message;
+
+	if (forward->n_again > 0) {
+		message = queue_lookup(forward->queue, forward->again[0]);
+		failed = !message;
+	} else {
+		message = queue_peek(forward->queue, &failed, err, sizeof err);
+	}
+	if (failed && !forward->disk_failed)
+		log_error(forward->component, "cannot read the queue: %s", err);
+	forward->disk_failed = failed;
+	return message;
+}
+
+/* Takes it off the front of what waits. */
+static void hand_out(struct forward *forward)
+{
+	if (forward->n_again > 0)
+		forget_again(forward);
+	else
+		queue_take(forward->queue);
+}
+
+static bool window_open(const struct forward *forward)
+{
+	return forward->n < (size_t)link_window(forward->link) &&
+	       (forward->n == 0 || forward->sends - forward->flights[0].number < HANDLE_CYCLE);
+}
+
+/* False: nothing more can be sent in this turn. */
+static bool send_one(struct forward *forward)
+{
+	const struct message *message = next_message(forward);
+	struct flight flight = {0};
+	char reason[256];
+
+	if (!message || !reserve_flight(forward) || queue_reserve(forward->queue) < 0)
+		return false;
+	flight.seq = message->seq;
+	flight.wants_fate = forward->wants_fate(forward->arg, message->origin);
+	switch (link_send(forward->link, message, &flight.handle, reason, sizeof reason)) {
+	case SEND_OK:
+		flight.number = forward->sends++;
+		forward->flights[forward->n++] = flight;
+		hand_out(forward);
+		return true;
+	case SEND_NEVER:
+		hand_out(forward);
+		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
+		return true;
+	case SEND_LATER:
+		break;
+	}
+	return false;
+}
+
+int64_t forward_fill(struct forward *forward, int64_t now_ms)
+{
+	if (!link_connected(forward->link))
+		return INT64_MAX;
+	if (now_ms < forward->busy_until_ms)
+		return forward->busy_until_ms;
+	while (window_open(forward) && send_one(forward))
+		;
+	return forward->disk_failed ? now_ms + 1000 : INT64_MAX;
+}
+
+/* ---- what became of it ---- */
+
+void forward_acknowledged(struct forward *forward, int handle)
+{
+	struct flight flight;
+
+	if (!take_flight(forward, handle, &flight))
+		return;
+	forward->busy = 0;
+	if (flight.wants_fate)
+		forward->events->sent(forward->arg, forward, flight.seq, queue_lookup(forward->queue, flight.seq));
+	queue_acknowledged(forward->queue, flight.seq);
+}
+
+void forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms)
+{
+	struct flight flight;
+
+	if (!take_flight(forward, handle, &flight))
+		return;
+	if (refusal == REFUSED_FOR_GOOD) {
+		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
+		return;
+	}
+	remember_again(forward, flight.seq);
+	if (now_ms >= forward->busy_until_ms) {
+		int64_t delay = link_backoff_ms(BUSY_MIN_MS, BUSY_MAX_MS, forward->busy++, 0.5);
+
+		forward->busy_until_ms = now_ms + delay;
+		log_warn(forward->component, "message refused for now: %s; again in %.1f s seq=%llu", reason,
+		         (double)delay / 1000, (unsigned long long)flight.seq);
+	}
+}
+
+void forward_restart(struct forward *forward)
+{
+	for (size_t i = 0; i < forward->n; i++)
+		remember_again(forward, forward->flights[i].seq);
+	forward->n = 0;
+	forward->busy_until_ms = 0;
+}

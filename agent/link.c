@@ -1,0 +1,653 @@
+/* One connection's policy as a small state machine on the loop's clock. The
+ * transport is only told what to do; the only thread is agent/attempt.c's. */
+#include "link.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "attempt.h"
+#include "log.h"
+#include "loop.h"
+#include "subscriptions.h"
+
+#define NUDGE_MS 15000    /* a connect() that hangs is interrupted so often */
+#define GREETING_MS 15000 /* for the TLS handshake and the CONNACK */
+#define STABLE_MS 5000    /* up for so long: the next failure starts a new backoff */
+#define TURN_MESSAGES 1000 /* read at most so many of one link in a turn, */
+#define TURN_MS 20         /* and for so long: other links wait meanwhile */
+
+enum state { OFF, WAITING, CONNECTING, GREETING, UP, LEAVING };
+
+struct link {
+	struct loop *loop;
+	char *name;
+	struct link_config *config;
+	struct link_config *next_config; /* link_configure(), not settled yet */
+	const struct transport_ops *ops;
+	void *transport; /* NULL without URLs; the attempt's while CONNECTING */
+	const struct link_events *events;
+	void *arg;
+
+	enum state state;
+	bool held, stopping, start_wanted;
+	bool greeted; /* the CONNACK came in this read; links go up after it, not inside */
+	struct greeting greeting;
+	struct attempt *attempt;
+	size_t url;        /* the one in use, or to be tried next */
+	unsigned failures; /* rounds through all URLs since it was last up */
+	int64_t up_since_ms, progress_ms;
+	size_t in_flight;
+	char last_problem[256]; /* repeated ones are logged quietly */
+	unsigned repeated;
+
+	struct loop_watch socket, attempt_done;
+	struct loop_timer retry, deadline, tick;
+	struct subscriptions subscriptions;
+	char *session; /* from an earlier process, until the first greeting */
+	struct link_stats stats;
+	char component[80];
+	unsigned random; /* for jitter only */
+};
+
+/* ---- policy, pure ---- */
+
+int64_t link_backoff_ms(int64_t min_ms, int64_t max_ms, unsigned n, double random)
+{
+	int64_t whole = min_ms;
+
+	while (n-- > 0 && whole < max_ms)
+		whole *= 2;
+	if (whole > max_ms)
+		whole = max_ms;
+	return whole / 2 + (int64_t)((double)(whole - whole / 2) * random);
+}
+
+/* ---- helpers ---- */
+
+static const struct url *current_url(const struct link *link)
+{
+	return &link->config->urls[link->url];
+}
+
+static void describe_peer(const struct link *link, char *text, size_t size)
+{
+	snprintf(text, size, "%s:%d", current_url(link)->host, current_url(link)->port);
+}
+
+/* The first of equal problems in a row is told, later ones ever more seldom. */
+static void log_problem(struct link *link, const char *what, int64_t retry_ms)
+{
+	bool same = strcmp(link->last_problem, what) == 0;
+
+	link->repeated = same ? link->repeated + 1 : 0;
+	snprintf(link->last_problem, sizeof link->last_problem, "%s", what);
+	if ((link->repeated & (link->repeated + 1)) == 0)
+		log_warn(link->component, "%s%s; retry in %.1f s", same ? "still: " : "", what, (double)retry_ms / 1000);
+	else
+		log_debug(link->component, "still: %s; retry in %.1f s", what, (double)retry_ms / 1000);
+}
+
+static int64_t tick_ms(const struct link *link)
+{
+	int64_t tick = link->config->keepalive_ms / 8;
+
+	if (tick < 500)
+		tick = 500;
+	return tick > 10000 ? 10000 : tick;
+}
+
+static void watch_socket(struct link *link, bool on)
+{
+	loop_unwatch(link->loop, &link->socket);
+	link->socket.fd = on ? link->ops->fd(link->transport) : -1;
+	if (on && (link->socket.fd < 0 || loop_watch(link->loop, &link->socket) < 0))
+		link->socket.fd = -1;
+}
+
+static void go_off(struct link *link)
+{
+	link->state = OFF;
+	link->stopping = false;
+	if (link->start_wanted)
+		link_start(link);
+}
+
+/* ---- connecting ---- */
+
+static void wait_before_retry(struct link *link, const char *problem)
+{
+	int64_t delay;
+
+	if (link->url + 1 < link->config->n_urls) {
+		link->url++;
+		delay = 0;
+	} else {
+		double random = (double)rand_r(&link->random) / ((double)RAND_MAX + 1);
+
+		link->url = 0;
+		delay = link_backoff_ms(link->config->reconnect_min_ms, link->config->reconnect_max_ms, link->failures++,
+		                        random);
+	}
+	log_problem(link, problem, delay);
+	link->state = WAITING;
+	loop_timer_set(link->loop, &link->retry, loop_now_ms(link->loop) + delay);
+}
+
+static void on_retry(void *arg)
+{
+	struct link *link = arg;
+
+	if (link->held) { /* reconnecting would bring what is not safe yet once more */
+		loop_timer_set(link->loop, &link->retry, loop_now_ms(link->loop) + 1000);
+		return;
+	}
+	link->attempt = attempt_start(link->ops, link->transport, current_url(link), link->attempt_done.fd);
+	if (!link->attempt) {
+		wait_before_retry(link, "cannot start a connection attempt: no thread or no memory");
+		return;
+	}
+	link->state = CONNECTING;
+	link->greeted = false;
+	loop_timer_set(link->loop, &link->deadline, loop_now_ms(link->loop) + NUDGE_MS);
+}
+
+static void on_attempt_done(void *arg, short revents)
+{
+	struct link *link = arg;
+	uint64_t count;
+	char err[256], peer[160], problem[512];
+	bool failed;
+
+	(void)revents;
+	if (read(link->attempt_done.fd, &count, sizeof count) < 0 || !link->attempt)
+		return;
+	loop_timer_cancel(link->loop, &link->deadline);
+	failed = attempt_finish(link->attempt, err, sizeof err) < 0;
+	link->attempt = NULL;
+	if (link->stopping) {
+		link->ops->abort(link->transport);
+		go_off(link);
+		return;
+	}
+	if (failed) {
+		describe_peer(link, peer, sizeof peer);
+		snprintf(problem, sizeof problem, "cannot connect to %s: %s", peer, err);
+		wait_before_retry(link, problem);
+		return;
+	}
+	link->state = GREETING;
+	watch_socket(link, true);
+	loop_timer_set(link->loop, &link->deadline, loop_now_ms(link->loop) + GREETING_MS);
+	loop_timer_set(link->loop, &link->tick, loop_now_ms(link->loop) + tick_ms(link));
+}
+
+/* A session that outlived the last process may have subscriptions that are no
+ * longer wanted; only the broker that had them can be asked about them. */
+static void restore_session(struct link *link)
+{
+	char peer[160];
+	size_t length;
+
+	if (!link->session)
+		return;
+	describe_peer(link, peer, sizeof peer);
+	length = strlen(peer);
+	if (link->greeting.session_present && strncmp(link->session, peer, length) == 0 && link->session[length] == '\n')
+		subscriptions_restore(&link->subscriptions, link->session + length + 1);
+	free(link->session);
+	link->session = NULL;
+}
+
+static void go_up(struct link *link)
+{
+	char peer[160];
+
+	loop_timer_cancel(link->loop, &link->deadline);
+	link->state = UP;
+	link->up_since_ms = link->progress_ms = loop_now_ms(link->loop);
+	link->last_problem[0] = '\0';
+	restore_session(link);
+	subscriptions_reset(&link->subscriptions, link->greeting.session_present);
+	describe_peer(link, peer, sizeof peer);
+	log_info(link->component, "connected peer=%s session=%s", peer,
+	         link->greeting.session_present ? "present" : "new");
+	link->events->up(link->arg, link);
+}
+
+static void go_down(struct link *link, const char *reason)
+{
+	bool was_up = link->state == UP || link->state == LEAVING;
+	char problem[512], peer[160];
+
+	watch_socket(link, false);
+	loop_timer_cancel(link->loop, &link->deadline);
+	loop_timer_cancel(link->loop, &link->tick);
+	link->ops->abort(link->transport);
+	if (link->stopping) {
+		log_info(link->component, "disconnected");
+		go_off(link);
+	} else {
+		describe_peer(link, peer, sizeof peer);
+		snprintf(problem, sizeof problem, "%s %s: %s", was_up ? "lost" : "cannot connect to", peer, reason);
+		if (was_up) {
+			link->stats.reconnects++;
+			link->url = link->config->n_urls - 1; /* start over from the first */
+			if (loop_now_ms(link->loop) - link->up_since_ms >= STABLE_MS)
+				link->failures = 0;
+		}
+		wait_before_retry(link, problem);
+	}
+	if (was_up)
+		link->events->down(link->arg, link, reason);
+}
+
+/* ---- the socket ---- */
+
+static void on_socket(void *arg, short revents)
+{
+	struct link *link = arg;
+	char err[256];
+	int more;
+
+	if (!(revents & (POLLIN | POLLHUP | POLLERR)))
+		return; /* writable: the flush at the end of the turn writes */
+	more = link->ops->read(link->transport, TURN_MESSAGES, TURN_MS, err, sizeof err);
+	if (link->greeted && link->state == GREETING && more >= 0)
+		go_up(link);
+	if (more < 0)
+		go_down(link, err);
+	else if (more > 0)
+		loop_again(link->loop);
+}
+
+static void on_tick(void *arg)
+{
+	struct link *link = arg;
+	char err[256];
+
+	loop_timer_set(link->loop, &link->tick, loop_now_ms(link->loop) + tick_ms(link));
+	if (link->held)
+		return;
+	if (link->ops->tick(link->transport, err, sizeof err) < 0) {
+		go_down(link, err);
+	} else if (link->state == UP && link->in_flight > 0 &&
+	           loop_now_ms(link->loop) - link->progress_ms > link->config->ack_timeout_ms) {
+		link->stats.stalls++;
+		go_down(link, "no acknowledgement within ack_timeout");
+	}
+}
+
+static void on_deadline(void *arg)
+{
+	struct link *link = arg;
+
+	if (link->state == CONNECTING) {
+		attempt_nudge(link->attempt);
+		loop_timer_set(link->loop, &link->deadline, loop_now_ms(link->loop) + NUDGE_MS);
+	} else if (link->state == GREETING) {
+		go_down(link, "no answer to the connection request");
+	}
+}
+
+/* ---- calls of the transport ---- */
+
+static void on_greeted(void *arg, const struct greeting *greeting)
+{
+	struct link *link = arg;
+
+	link->greeted = true;
+	link->greeting = *greeting;
+}
+
+static void on_message(void *arg, const struct inbound *message)
+{
+	struct link *link = arg;
+
+	link->stats.received++;
+	link->events->message(link->arg, link, message);
+}
+
+static void note_progress(struct link *link)
+{
+	link->progress_ms = loop_now_ms(link->loop);
+	if (link->in_flight > 0)
+		link->in_flight--;
+}
+
+static void on_acknowledged(void *arg, int handle)
+{
+	struct link *link = arg;
+
+	note_progress(link);
+	link->stats.acknowledged++;
+	link->events->acknowledged(link->arg, link, handle);
+}
+
+static void on_refused(void *arg, int handle, enum refusal refusal, const char *reason)
+{
+	struct link *link = arg;
+
+	note_progress(link);
+	link->events->refused(link->arg, link, handle, refusal, reason);
+}
+
+static void on_subscribed(void *arg, int handle, int qos)
+{
+	struct link *link = arg;
+	const struct subscription *subscription = subscriptions_answered(&link->subscriptions, handle, qos >= 0);
+
+	if (!subscription)
+		return;
+	if (qos < 0)
+		log_error(link->component, "the broker refuses the subscription to %s", subscription->filter);
+	else if (qos < subscription->qos)
+		log_warn(link->component, "the broker grants QoS %d only for %s", qos, subscription->filter);
+	else
+		log_debug(link->component, "subscribed to %s", subscription->filter);
+	link->events->session(link->arg, link);
+}
+
+static const struct transport_events transport_events = {
+        .greeted = on_greeted,
+        .message = on_message,
+        .acknowledged = on_acknowledged,
+        .refused = on_refused,
+        .subscribed = on_subscribed,
+};
+
+/* ---- opening and closing ---- */
+
+/* Takes `config` in any case; the old transport is gone already. */
+static int adopt(struct link *link, struct link_config *config, char *err, size_t err_size)
+{
+	config_link_free(link->config);
+	link->config = config;
+	link->url = 0;
+	link->failures = 0;
+	for (size_t i = 0; i < config->n_subscriptions; i++)
+		if (subscriptions_add(&link->subscriptions, &config->subscriptions[i]) < 0) {
+			snprintf(err, err_size, "link %s: out of memory", link->name);
+			return -1;
+		}
+	if (config->n_urls == 0)
+		return 0;
+	link->transport = link->ops->open(config, &transport_events, link, err, err_size);
+	return link->transport ? 0 : -1;
+}
+
+/* Leaves the link OFF without a transport; `config` may go with a hanging attempt. */
+static void discard_transport(struct link *link)
+{
+	loop_timer_cancel(link->loop, &link->retry);
+	loop_timer_cancel(link->loop, &link->deadline);
+	loop_timer_cancel(link->loop, &link->tick);
+	loop_unwatch(link->loop, &link->socket);
+	if (link->attempt) {
+		attempt_abandon(link->attempt, link->config);
+		link->attempt = NULL;
+		link->config = NULL;
+	} else if (link->transport) {
+		link->ops->abort(link->transport);
+		link->ops->close(link->transport);
+	}
+	link->transport = NULL;
+	link->in_flight = 0;
+	link->state = OFF;
+}
+
+struct link *link_open(struct loop *loop, struct link_config *config, const struct transport_ops *ops,
+                       const struct link_events *events, void *arg, char *err, size_t err_size)
+{
+	struct link *link = calloc(1, sizeof *link);
+
+	if (!link || !(link->name = strdup(config->name))) {
+		snprintf(err, err_size, "link %s: out of memory", config->name);
+		config_link_free(config);
+		free(link);
+		return NULL;
+	}
+	link->loop = loop;
+	link->ops = ops;
+	link->events = events;
+	link->arg = arg;
+	link->socket = (struct loop_watch){.fd = -1, .events = POLLIN, .ready = on_socket, .arg = link};
+	link->attempt_done = (struct loop_watch){.events = POLLIN, .ready = on_attempt_done, .arg = link};
+	link->retry = (struct loop_timer){.fire = on_retry, .arg = link};
+	link->deadline = (struct loop_timer){.fire = on_deadline, .arg = link};
+	link->tick = (struct loop_timer){.fire = on_tick, .arg = link};
+	link->random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
+	snprintf(link->component, sizeof link->component, "link %s", config->name);
+	link->attempt_done.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (adopt(link, config, err, err_size) < 0) {
+		link_close(link);
+		return NULL;
+	}
+	if (link->attempt_done.fd < 0 || loop_watch(loop, &link->attempt_done) < 0) {
+		snprintf(err, err_size, "link %s: out of memory or file descriptors", link->name);
+		link_close(link);
+		return NULL;
+	}
+	return link;
+}
+
+void link_close(struct link *link)
+{
+	if (!link)
+		return;
+	discard_transport(link);
+	loop_unwatch(link->loop, &link->attempt_done);
+	if (link->attempt_done.fd >= 0)
+		close(link->attempt_done.fd);
+	config_link_free(link->config);
+	config_link_free(link->next_config);
+	subscriptions_release(&link->subscriptions);
+	free(link->session);
+	free(link->name);
+	free(link);
+}
+
+void link_configure(struct link *link, struct link_config *config)
+{
+	config_link_free(link->next_config);
+	link->next_config = config;
+	loop_again(link->loop);
+}
+
+static void reconfigure(struct link *link)
+{
+	struct link_config *config = link->next_config;
+	bool was_up = link->state == UP || link->state == LEAVING;
+	char err[256];
+
+	link->next_config = NULL;
+	discard_transport(link);
+	/* What the old configuration subscribed to is not the new one's business. */
+	for (size_t i = 0; link->config && i < link->config->n_subscriptions; i++)
+		subscriptions_remove(&link->subscriptions, link->config->subscriptions[i].filter);
+	if (was_up)
+		link->events->down(link->arg, link, "reconfigured");
+	link->events->replaced(link->arg, link);
+	if (adopt(link, config, err, sizeof err) < 0)
+		log_error(link->component, "%s", err);
+	else
+		link_start(link);
+}
+
+/* ---- what is known ---- */
+
+const char *link_name(const struct link *link)
+{
+	return link->name;
+}
+
+const struct link_config *link_config(const struct link *link)
+{
+	return link->config;
+}
+
+bool link_connected(const struct link *link)
+{
+	return link->state == UP && !link->stopping;
+}
+
+bool link_off(const struct link *link)
+{
+	return link->state == OFF || (link->stopping && link->state == CONNECTING);
+}
+
+bool link_brings(const struct link *link)
+{
+	return link->subscriptions.n > 0;
+}
+
+int link_window(const struct link *link)
+{
+	int window = link->config->window;
+
+	return link->greeting.receive_maximum > 0 && link->greeting.receive_maximum < window
+	               ? link->greeting.receive_maximum
+	               : window;
+}
+
+struct link_stats link_stats(const struct link *link)
+{
+	return link->stats;
+}
+
+char *link_session(const struct link *link)
+{
+	char peer[160];
+
+	describe_peer(link, peer, sizeof peer);
+	return subscriptions_text(&link->subscriptions, peer);
+}
+
+void link_set_session(struct link *link, const char *session)
+{
+	free(link->session);
+	link->session = strdup(session);
+}
+
+/* ---- what is asked ---- */
+
+void link_start(struct link *link)
+{
+	link->start_wanted = link->stopping;
+	if (link->transport && link->state == OFF) {
+		link->state = WAITING;
+		loop_timer_set(link->loop, &link->retry, loop_now_ms(link->loop));
+	}
+}
+
+void link_stop(struct link *link)
+{
+	link->start_wanted = false;
+	link->stopping = link->state != OFF;
+	loop_again(link->loop);
+}
+
+/* link_stop(), at a time when the transport may be touched. */
+static void settle_stop(struct link *link)
+{
+	switch (link->state) {
+	case UP:
+		link->ops->goodbye(link->transport);
+		link->state = LEAVING;
+		break;
+	case GREETING:
+		go_down(link, "stopped");
+		break;
+	case WAITING:
+		loop_timer_cancel(link->loop, &link->retry);
+		go_off(link);
+		break;
+	case CONNECTING: /* an attempt cannot be called back; when it returns the link goes off */
+	case LEAVING:
+	case OFF:
+		break;
+	}
+}
+
+void link_hold(struct link *link, bool held)
+{
+	if (link->held == held)
+		return;
+	link->held = held;
+	if (link->state >= GREETING)
+		watch_socket(link, !held);
+	loop_again(link->loop);
+}
+
+enum send_result link_send(struct link *link, const struct message *message, int *handle, char *reason,
+                           size_t reason_size)
+{
+	enum send_result result;
+
+	if (!link_connected(link) || link->held)
+		return SEND_LATER;
+	result = link->ops->send(link->transport, message, handle, reason, reason_size);
+	if (result == SEND_OK) {
+		if (link->in_flight++ == 0)
+			link->progress_ms = loop_now_ms(link->loop);
+		link->stats.sent++;
+	}
+	return result;
+}
+
+int link_subscribe(struct link *link, const struct subscription *subscription)
+{
+	return subscriptions_add(&link->subscriptions, subscription);
+}
+
+int link_unsubscribe(struct link *link, const char *filter)
+{
+	subscriptions_remove(&link->subscriptions, filter);
+	return 0;
+}
+
+static void settle_subscriptions(struct link *link)
+{
+	bool changed = false;
+
+	for (size_t i = link->subscriptions.n; i-- > 0;)
+		if (link->subscriptions.entries[i].state == SUBSCRIPTION_LEAVING &&
+		    link->ops->unsubscribe(link->transport, link->subscriptions.entries[i].subscription.filter) == 0) {
+			subscriptions_forget(&link->subscriptions, i);
+			changed = true;
+		}
+	for (size_t i = 0; i < link->subscriptions.n; i++) {
+		struct subscription_entry *entry = &link->subscriptions.entries[i];
+
+		if (entry->state == SUBSCRIPTION_NEW &&
+		    link->ops->subscribe(link->transport, &entry->subscription, &entry->handle) == 0)
+			entry->state = SUBSCRIPTION_ASKED;
+	}
+	if (changed)
+		link->events->session(link->arg, link);
+}
+
+void link_flush(struct link *link)
+{
+	char err[256];
+
+	if (link->held)
+		return;
+	if (link->next_config)
+		reconfigure(link);
+	if (link->state == UP && !link->stopping)
+		settle_subscriptions(link);
+	if (link->stopping)
+		settle_stop(link);
+	if (link->state < GREETING)
+		return;
+	if (link->ops->wants_write(link->transport) && link->ops->write(link->transport, err, sizeof err) < 0) {
+		go_down(link, err);
+		return;
+	}
+	link->socket.events = link->ops->wants_write(link->transport) ? POLLIN | POLLOUT : POLLIN;
+}

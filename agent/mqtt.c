@@ -1,0 +1,471 @@
+/* A transport over libmosquitto's own-loop calls, on an unmodified library.
+ *
+ * In "threaded" mode nothing reaches the socket until mqtt_write() calls
+ * mosquitto_loop_write(): so acknowledgements, which the library queues before
+ * it calls back, wait for the commit between read and write. */
+#include "mqtt.h"
+
+#include <errno.h>
+#include <mqtt_protocol.h>
+#include <netdb.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "log.h"
+#include "loop.h"
+#include "mqtt_internal.h"
+
+struct mqtt {
+	const struct link_config *config; /* first: see give_key_password() */
+	struct mosquitto *handle;
+	const struct transport_events *events;
+	void *arg;
+	bool connected;           /* between a successful connect() and the end of it */
+	bool greeted;             /* the CONNACK was good */
+	bool birth_due;
+	int birth;                /* packet id of the birth message, 0 none */
+	int max_qos;              /* what the broker takes */
+	uint32_t max_packet;      /* bytes; 0: no limit */
+	bool warned_qos2;
+	size_t received;          /* in this read */
+	bool listening;           /* to the library's log */
+	bool watch_dup;           /* redelivered messages may still be coming */
+	bool dup;                 /* the message being delivered */
+	struct buffer properties; /* of the message being delivered */
+	char problem[256];        /* why the connection is ending, as far as the library told */
+	char log[256];            /* its last error line while connecting: all it says about TLS */
+};
+
+/* ---- reasons ---- */
+
+static void explain(struct mqtt *mqtt, int rc, char *err, size_t err_size)
+{
+	if (mqtt->problem[0])
+		snprintf(err, err_size, "%s", mqtt->problem);
+	else if (mqtt->log[0])
+		snprintf(err, err_size, "%s", mqtt->log);
+	else if (rc == MOSQ_ERR_ERRNO)
+		snprintf(err, err_size, "%s", strerror(errno));
+	else if (rc == MOSQ_ERR_EAI)
+		snprintf(err, err_size, "name look-up: %s", gai_strerror(errno));
+	else if (rc == MOSQ_ERR_CONN_LOST)
+		snprintf(err, err_size, "the broker closed the connection");
+	else
+		snprintf(err, err_size, "%s", mosquitto_strerror(rc));
+}
+
+/* The library's log is all it says about TLS failures, and the only place where
+ * it tells the DUP flag. It formats a line for every packet, so it is switched
+ * off as soon as neither can come any more. */
+static void on_log(struct mosquitto *handle, void *arg, int level, const char *text)
+{
+	static const char publish[] = "received PUBLISH (d";
+	struct mqtt *mqtt = arg;
+	const char *found;
+
+	(void)handle;
+	if (level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING)
+		snprintf(mqtt->log, sizeof mqtt->log, "%s", text);
+	else if ((found = strstr(text, publish)) != NULL)
+		mqtt->dup = found[sizeof publish - 1] == '1';
+}
+
+static void log_no_more(struct mqtt *mqtt)
+{
+	mosquitto_log_callback_set(mqtt->handle, NULL);
+	mqtt->listening = mqtt->dup = false;
+	mqtt->log[0] = '\0';
+}
+
+/* MQTT 5, 3.4.2.1 and 3.5.2.1: what sending again cannot mend. */
+static enum refusal kind_of_refusal(int reason_code)
+{
+	switch (reason_code) {
+	case MQTT_RC_NOT_AUTHORIZED:
+	case MQTT_RC_TOPIC_NAME_INVALID:
+	case MQTT_RC_PACKET_TOO_LARGE:
+	case MQTT_RC_PAYLOAD_FORMAT_INVALID:
+		return REFUSED_FOR_GOOD;
+	default:
+		return REFUSED_FOR_NOW;
+	}
+}
+
+/* ---- callbacks of the library; it holds a mutex meanwhile ---- */
+
+static void read_limits(struct mqtt *mqtt, const mosquitto_property *list, struct greeting *greeting)
+{
+	uint16_t receive_maximum = UINT16_MAX;
+	uint8_t max_qos = 2;
+
+	mqtt->max_packet = 0;
+	mosquitto_property_read_int16(list, MQTT_PROP_RECEIVE_MAXIMUM, &receive_maximum, false);
+	mosquitto_property_read_byte(list, MQTT_PROP_MAXIMUM_QOS, &max_qos, false);
+	mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE, &mqtt->max_packet, false);
+	mqtt->max_qos = max_qos;
+	greeting->receive_maximum = receive_maximum;
+}
+
+static void on_connect(struct mosquitto *handle, void *arg, int reason_code, int flags, const mosquitto_property *list)
+{
+	struct mqtt *mqtt = arg;
+	struct greeting greeting = {.session_present = (flags & 1) != 0};
+
+	(void)handle;
+	if (reason_code != 0) {
+		snprintf(mqtt->problem, sizeof mqtt->problem, "refused: %s",
+		         mqtt->config->version == 5 ? mosquitto_reason_string(reason_code)
+		                                    : mosquitto_connack_string(reason_code));
+		return;
+	}
+	mqtt->watch_dup = greeting.session_present;
+	read_limits(mqtt, list, &greeting);
+	mqtt->greeted = true;
+	mqtt->birth_due = mqtt->config->birth.topic != NULL;
+	mqtt->events->greeted(mqtt->arg, &greeting);
+}
+
+static void on_disconnect(struct mosquitto *handle, void *arg, int reason_code, const mosquitto_property *list)
+{
+	struct mqtt *mqtt = arg;
+
+	(void)handle;
+	(void)list;
+	/* Numbers from 0x80 are the broker's own words (MQTT 5); the rest are the library's and come as return codes too. */
+	if (reason_code >= 0x80)
+		snprintf(mqtt->problem, sizeof mqtt->problem, "the broker disconnects: %s",
+		         mosquitto_reason_string(reason_code));
+}
+
+static void on_message(struct mosquitto *handle, void *arg, const struct mosquitto_message *message,
+                       const mosquitto_property *list)
+{
+	struct mqtt *mqtt = arg;
+	struct inbound inbound = {
+	        .topic = message->topic,
+	        .payload = {message->payload, (size_t)message->payloadlen},
+	        .qos = message->qos,
+	        .retain = message->retain,
+	        .dup = mqtt->dup,
+	        .time_ms = clock_wall_ms(),
+	};
+
+	(void)handle;
+	mqtt->received++;
+	mqtt->properties.size = 0;
+	if (list && mqtt_properties_read(list, &mqtt->properties) < 0)
+		log_warn("mqtt", "properties of a message to %s lost: out of memory or too long", message->topic);
+	inbound.properties = (struct bytes){mqtt->properties.data, mqtt->properties.size};
+	mqtt->events->message(mqtt->arg, &inbound);
+	/* What is redelivered comes first; the rest is new. */
+	if (mqtt->watch_dup && message->qos > 0 && !inbound.dup)
+		mqtt->watch_dup = false;
+}
+
+static void on_publish(struct mosquitto *handle, void *arg, int mid, int reason_code, const mosquitto_property *list)
+{
+	struct mqtt *mqtt = arg;
+
+	(void)handle;
+	(void)list;
+	if (mid == mqtt->birth) {
+		mqtt->birth = 0;
+		return;
+	}
+	if (reason_code < 0x80)
+		mqtt->events->acknowledged(mqtt->arg, mid);
+	else
+		mqtt->events->refused(mqtt->arg, mid, kind_of_refusal(reason_code), mosquitto_reason_string(reason_code));
+}
+
+static void on_subscribe(struct mosquitto *handle, void *arg, int mid, int count, const int *granted,
+                         const mosquitto_property *list)
+{
+	struct mqtt *mqtt = arg;
+
+	(void)handle;
+	(void)list;
+	mqtt->events->subscribed(mqtt->arg, mid, count > 0 && granted[0] < 0x80 ? granted[0] : -1);
+}
+
+/* ---- the transport ---- */
+
+static void mqtt_close(void *transport)
+{
+	struct mqtt *mqtt = transport;
+
+	mosquitto_destroy(mqtt->handle);
+	buffer_release(&mqtt->properties);
+	free(mqtt);
+}
+
+static void *mqtt_open(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
+                       size_t err_size)
+{
+	struct mqtt *mqtt = calloc(1, sizeof *mqtt);
+
+	if (!mqtt || !(mqtt->handle = mosquitto_new(config->client_id, config->clean_session, mqtt))) {
+		snprintf(err, err_size, "link %s: %s", config->name, errno ? strerror(errno) : "out of memory");
+		free(mqtt);
+		return NULL;
+	}
+	mqtt->config = config;
+	mqtt->events = events;
+	mqtt->arg = arg;
+	mqtt->max_qos = 2;
+	mosquitto_threaded_set(mqtt->handle, true);
+	mosquitto_connect_v5_callback_set(mqtt->handle, on_connect);
+	mosquitto_disconnect_v5_callback_set(mqtt->handle, on_disconnect);
+	mosquitto_message_v5_callback_set(mqtt->handle, on_message);
+	mosquitto_publish_v5_callback_set(mqtt->handle, on_publish);
+	mosquitto_subscribe_v5_callback_set(mqtt->handle, on_subscribe);
+	if (mqtt_options_set(mqtt->handle, config, err, err_size) < 0) {
+		mqtt_close(mqtt);
+		return NULL;
+	}
+	return mqtt;
+}
+
+static int mqtt_connect(void *transport, const struct url *url, char *err, size_t err_size)
+{
+	struct mqtt *mqtt = transport;
+	const struct link_config *config = mqtt->config;
+	mosquitto_property *list = mqtt_connect_properties(config);
+	int rc;
+
+	mqtt->connected = mqtt->greeted = mqtt->birth_due = false;
+	mqtt->birth = 0;
+	mqtt->problem[0] = mqtt->log[0] = '\0';
+	mosquitto_log_callback_set(mqtt->handle, on_log);
+	mqtt->listening = true;
+	mqtt->watch_dup = mqtt->dup = false;
+	/* A broker's Receive Maximum replaces it; the next broker may not say any. */
+	mosquitto_int_option(mqtt->handle, MOSQ_OPT_SEND_MAXIMUM, config->window);
+	rc = mosquitto_connect_bind_v5(mqtt->handle, url->host, url->port, (int)(config->keepalive_ms / 1000), config->bind,
+	                               list);
+	if (rc != MOSQ_ERR_SUCCESS)
+		explain(mqtt, rc, err, err_size);
+	mosquitto_property_free_all(&list);
+	mqtt->connected = rc == MOSQ_ERR_SUCCESS;
+	return mqtt->connected ? 0 : -1;
+}
+
+static int mqtt_fd(void *transport)
+{
+	struct mqtt *mqtt = transport;
+
+	return mqtt->connected ? mosquitto_socket(mqtt->handle) : -1;
+}
+
+static bool mqtt_wants_write(void *transport)
+{
+	struct mqtt *mqtt = transport;
+
+	return mosquitto_want_write(mqtt->handle);
+}
+
+/* After every call that may have ended the connection. */
+static int judge(struct mqtt *mqtt, int rc, char *err, size_t err_size)
+{
+	if (rc == MOSQ_ERR_SUCCESS && mosquitto_socket(mqtt->handle) >= 0)
+		return 0;
+	explain(mqtt, rc == MOSQ_ERR_SUCCESS ? MOSQ_ERR_CONN_LOST : rc, err, err_size);
+	return -1;
+}
+
+/* Bytes that can be read without waiting: in the socket, or decrypted already. */
+static bool input_waits(struct mqtt *mqtt)
+{
+	SSL *ssl = mosquitto_ssl_get(mqtt->handle);
+	int bytes = 0;
+
+	if (ssl && SSL_pending(ssl) > 0)
+		return true;
+	return ioctl(mosquitto_socket(mqtt->handle), FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/* During a TLS handshake the library takes the end of the stream for "try again". */
+static bool ended_before_greeting(struct mqtt *mqtt)
+{
+	char byte;
+
+	return !mqtt->greeted && recv(mosquitto_socket(mqtt->handle), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void publish_birth(struct mqtt *mqtt)
+{
+	const struct announcement *birth = &mqtt->config->birth;
+	int rc = mosquitto_publish_v5(mqtt->handle, &mqtt->birth, birth->topic, (int)birth->payload_size, birth->payload,
+	                              birth->qos, birth->retain, NULL);
+
+	mqtt->birth_due = false;
+	if (rc != MOSQ_ERR_SUCCESS)
+		log_warn("mqtt", "link %s: birth message: %s", mqtt->config->name, mosquitto_strerror(rc));
+}
+
+static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char *err, size_t err_size)
+{
+	struct mqtt *mqtt = transport;
+	int64_t until = clock_monotonic_ms() + max_ms;
+	bool waits;
+
+	mqtt->received = 0;
+	if (ended_before_greeting(mqtt))
+		return judge(mqtt, MOSQ_ERR_CONN_LOST, err, err_size);
+	do {
+		if (judge(mqtt, mosquitto_loop_read(mqtt->handle, 1), err, err_size) < 0)
+			return -1;
+		waits = input_waits(mqtt);
+	} while (waits && mqtt->received < max_messages && clock_monotonic_ms() < until);
+	if (mqtt->greeted && !mqtt->watch_dup && mqtt->listening)
+		log_no_more(mqtt);
+	if (mqtt->birth_due) /* not inside the callback: what is sent again comes first */
+		publish_birth(mqtt);
+	return waits ? 1 : 0;
+}
+
+static int mqtt_write(void *transport, char *err, size_t err_size)
+{
+	struct mqtt *mqtt = transport;
+
+	/* 1: it writes everything that is queued anyway; more would spin in empty passes. */
+	return judge(mqtt, mosquitto_loop_write(mqtt->handle, 1), err, err_size);
+}
+
+static int mqtt_tick(void *transport, char *err, size_t err_size)
+{
+	struct mqtt *mqtt = transport;
+
+	return judge(mqtt, mosquitto_loop_misc(mqtt->handle), err, err_size);
+}
+
+/* Bytes of the PUBLISH packet, headers included: the library's own check is two bytes short. */
+static size_t packet_bytes(const struct message *message, int qos, bool with_properties)
+{
+	size_t properties = with_properties ? message->properties.size : 0;
+	size_t length = 2 + message->topic.size + (qos > 0 ? 2 : 0) + message->payload.size + properties;
+
+	length += with_properties ? (properties < 128 ? 1 : properties < 16384 ? 2 : 3) : 0;
+	return 1 + (length < 128 ? 1 : length < 16384 ? 2 : length < 2097152 ? 3 : 4) + length;
+}
+
+static enum send_result mqtt_send(void *transport, const struct message *message, int *handle, char *reason,
+                                  size_t reason_size)
+{
+	struct mqtt *mqtt = transport;
+	bool version5 = mqtt->config->version == 5;
+	int qos = message->qos < mqtt->max_qos ? message->qos : mqtt->max_qos;
+	size_t bytes = packet_bytes(message, qos, version5);
+	mosquitto_property *list = NULL;
+	int rc;
+
+	if (mqtt->max_packet > 0 && bytes > mqtt->max_packet) {
+		snprintf(reason, reason_size, "too large: %zu bytes, the broker takes %lu", bytes,
+		         (unsigned long)mqtt->max_packet);
+		return SEND_NEVER;
+	}
+	if (version5 && message->properties.size > 0 && mqtt_properties_build(message->properties, &list) < 0)
+		return SEND_LATER;
+	rc = mosquitto_publish_v5(mqtt->handle, handle, message->topic.data, (int)message->payload.size,
+	                          message->payload.data, qos, message->retain, list);
+	mosquitto_property_free_all(&list);
+	switch (rc) {
+	case MOSQ_ERR_SUCCESS:
+		return SEND_OK;
+	case MOSQ_ERR_NO_CONN: /* kept by the library and sent later, unless QoS 0 */
+		return qos > 0 ? SEND_OK : SEND_LATER;
+	case MOSQ_ERR_NOMEM:
+		return SEND_LATER;
+	default:
+		snprintf(reason, reason_size, "%s", mosquitto_strerror(rc));
+		return SEND_NEVER;
+	}
+}
+
+static int mqtt_subscribe(void *transport, const struct subscription *subscription, int *handle)
+{
+	struct mqtt *mqtt = transport;
+	int options = 0;
+
+	if (subscription->qos == 2 && !mqtt->warned_qos2) {
+		mqtt->warned_qos2 = true;
+		log_warn("mqtt", "link %s: QoS 2 subscriptions are not crash-safe (%s): between its two acknowledgements a "
+		                 "message is in memory only; QoS 1 is safe",
+		         mqtt->config->name, subscription->filter);
+	}
+	if (mqtt->config->version == 5) {
+		options |= subscription->no_local ? MQTT_SUB_OPT_NO_LOCAL : 0;
+		options |= subscription->retain_as_published ? MQTT_SUB_OPT_RETAIN_AS_PUBLISHED : 0;
+		options |= subscription->retain_handling << 4;
+	}
+	return mosquitto_subscribe_v5(mqtt->handle, handle, subscription->filter, subscription->qos, options, NULL) ==
+	                       MOSQ_ERR_SUCCESS
+	               ? 0
+	               : -1;
+}
+
+static int mqtt_unsubscribe(void *transport, const char *filter)
+{
+	struct mqtt *mqtt = transport;
+
+	return mosquitto_unsubscribe(mqtt->handle, NULL, filter) == MOSQ_ERR_SUCCESS ? 0 : -1;
+}
+
+static void mqtt_goodbye(void *transport)
+{
+	struct mqtt *mqtt = transport;
+
+	mosquitto_disconnect(mqtt->handle);
+}
+
+/* The library has no call for this: the socket is shut, so that nothing that is
+ * queued can leave; the next connect throws the queue away and closes it. */
+static void mqtt_abort(void *transport)
+{
+	struct mqtt *mqtt = transport;
+	int fd = mosquitto_socket(mqtt->handle);
+
+	mqtt->connected = mqtt->greeted = false;
+	if (fd >= 0)
+		shutdown(fd, SHUT_RDWR);
+}
+
+const struct transport_ops mqtt_transport = {
+        .open = mqtt_open,
+        .close = mqtt_close,
+        .connect = mqtt_connect,
+        .fd = mqtt_fd,
+        .wants_write = mqtt_wants_write,
+        .read = mqtt_read,
+        .write = mqtt_write,
+        .tick = mqtt_tick,
+        .send = mqtt_send,
+        .subscribe = mqtt_subscribe,
+        .unsubscribe = mqtt_unsubscribe,
+        .goodbye = mqtt_goodbye,
+        .abort = mqtt_abort,
+};
+
+void mqtt_setup(void)
+{
+	mosquitto_lib_init();
+}
+
+void mqtt_teardown(void)
+{
+	mosquitto_lib_cleanup();
+}
+
+const char *mqtt_library_version(void)
+{
+	static char text[24];
+	int major, minor, revision;
+
+	mosquitto_lib_version(&major, &minor, &revision);
+	snprintf(text, sizeof text, "%d.%d.%d", major, minor, revision);
+	return text;
+}

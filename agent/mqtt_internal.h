@@ -1,0 +1,21 @@
+/* What the mqtt_*.c files share. They are the only ones that see a libmosquitto handle. */
+#ifndef TIDEGATE_MQTT_INTERNAL_H
+#define TIDEGATE_MQTT_INTERNAL_H
+
+#include <mosquitto.h>
+
+#include "buffer.h"
+#include "link.h"
+
+/* Sets everything that does not change between connections: credentials, will,
+ * TLS, proxy, version. 0, or -1 with `err` naming the link and what was refused. */
+int mqtt_options_set(struct mosquitto *handle, const struct link_config *config, char *err, size_t err_size);
+
+/* The CONNECT properties of version 5. NULL on other versions or without memory. */
+mosquitto_property *mqtt_connect_properties(const struct link_config *config);
+
+/* libmosquitto's properties of a PUBLISH into our run of bytes and back. */
+int mqtt_properties_read(const mosquitto_property *list, struct buffer *run);
+int mqtt_properties_build(struct bytes run, mosquitto_property **list);
+
+#endif

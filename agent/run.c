@@ -1,0 +1,509 @@
+/* Wiring, and the steps of a turn:
+ *
+ *     read          links and timers run scripts, whose effects join the queues
+ *     commit        one transaction makes all of it durable
+ *     send          what is durable goes to the links that are up
+ *     acknowledge   only now is anything written to a socket
+ *
+ * If a commit fails, links that bring messages are held: neither read nor
+ * acknowledged, while everything stays in memory and the commit is tried again. */
+#include "run.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent.h"
+#include "attempt.h"
+#include "forward.h"
+#include "link.h"
+#include "log.h"
+#include "mqtt.h"
+#include "queue.h"
+#include "store.h"
+
+#define COMMIT_RETRY_MS 1000
+#define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss: no commit of its own at once */
+#define DRAIN_MS 1000    /* stopping: for acknowledgements of what is in flight, */
+#define LEAVE_MS 1000    /* and then for goodbyes to leave */
+#define EXIT_CONFIG 78
+
+/* ---- routes ---- */
+
+struct route *agent_route_of(struct agent *agent, const struct link *link)
+{
+	struct route *route = agent->routes;
+
+	while (route && route->link != link)
+		route = route->next;
+	return route;
+}
+
+struct route *agent_route_named(struct agent *agent, const char *name)
+{
+	struct route *route = agent->routes;
+
+	while (route && strcmp(link_name(route->link), name) != 0)
+		route = route->next;
+	return route;
+}
+
+/* ---- step "read": what links and forwards tell ---- */
+
+static void on_message(void *arg, struct link *link, const struct inbound *message)
+{
+	struct agent *agent = arg;
+
+	for (size_t i = 0; i < agent->n_scripts; i++)
+		script_message(agent->scripts[i], link, message);
+}
+
+static void on_up(void *arg, struct link *link)
+{
+	struct agent *agent = arg;
+
+	for (size_t i = 0; i < agent->n_scripts; i++)
+		script_connect(agent->scripts[i], link_name(link));
+}
+
+static void on_down(void *arg, struct link *link, const char *reason)
+{
+	struct agent *agent = arg;
+
+	for (size_t i = 0; i < agent->n_scripts; i++)
+		script_disconnect(agent->scripts[i], link_name(link), reason);
+	loop_again(agent->loop); /* it may come from the last step: commit what the handlers did */
+}
+
+static void on_acknowledged(void *arg, struct link *link, int handle)
+{
+	struct agent *agent = arg;
+	struct route *route = agent_route_of(agent, link);
+
+	forward_acknowledged(route->forward, handle);
+	loop_again(agent->loop); /* QoS 0 is acknowledged in the last step: the window has room again */
+}
+
+static void on_refused(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason)
+{
+	struct agent *agent = arg;
+
+	forward_refused(agent_route_of(agent, link)->forward, handle, refusal, reason, loop_now_ms(agent->loop));
+}
+
+static void on_replaced(void *arg, struct link *link)
+{
+	forward_restart(agent_route_of(arg, link)->forward);
+}
+
+static void note_name(const struct link *link, char *name, size_t size)
+{
+	snprintf(name, size, "session %s", link_name(link));
+}
+
+static void on_session(void *arg, struct link *link)
+{
+	struct agent *agent = arg;
+	char *text = link_session(link), name[128];
+
+	note_name(link, name, sizeof name);
+	if (!text || store_set_note(agent->store, name, text) < 0)
+		log_warn("agent", "subscriptions of link %s not noted: out of memory", link_name(link));
+	free(text);
+}
+
+static const struct link_events link_events = {
+        .up = on_up,
+        .down = on_down,
+        .message = on_message,
+        .acknowledged = on_acknowledged,
+        .refused = on_refused,
+        .replaced = on_replaced,
+        .session = on_session,
+};
+
+static struct script *script_of_origin(const struct agent *agent, uint32_t origin)
+{
+	for (size_t i = 0; i < agent->n_scripts; i++)
+		if (script_origin(agent->scripts[i]) == origin)
+			return agent->scripts[i];
+	return NULL;
+}
+
+static bool wants_fate(void *arg, uint32_t origin)
+{
+	struct script *script = script_of_origin(arg, origin);
+
+	return script && script_defines(script, "on_sent");
+}
+
+static void on_sent(void *arg, struct forward *forward, uint64_t seq, const struct message *message)
+{
+	struct script *script = message ? script_of_origin(arg, message->origin) : NULL;
+
+	if (script)
+		script_sent(script, seq, link_name(forward_link(forward)), message->context);
+}
+
+static void on_dropped(void *arg, struct forward *forward, uint64_t seq, const struct message *message,
+                       const char *reason)
+{
+	struct script *script = message ? script_of_origin(arg, message->origin) : NULL;
+
+	if (script)
+		script_drop(script, seq, link_name(forward_link(forward)), reason, message->context);
+	loop_again(((struct agent *)arg)->loop);
+}
+
+static const struct forward_events forward_events = {.sent = on_sent, .dropped = on_dropped};
+
+/* ---- step "commit" ---- */
+
+static void hold_links(struct agent *agent, bool held)
+{
+	for (struct route *route = agent->routes; route; route = route->next)
+		if (!held || link_brings(route->link))
+			link_hold(route->link, held);
+}
+
+static void commit(struct agent *agent)
+{
+	char err[256];
+
+	loop_timer_cancel(agent->loop, &agent->commit_deletions);
+	if (store_commit(agent->store, err, sizeof err) == STORE_OK) {
+		if (agent->store_failing)
+			log_info("store", "the store can be written again; links released");
+		agent->store_failing = false;
+		hold_links(agent, false);
+		return;
+	}
+	if (!agent->store_failing)
+		log_error("store", "cannot commit: %s; nothing is acknowledged until it can", err);
+	agent->store_failing = true;
+	hold_links(agent, true);
+	loop_timer_set(agent->loop, &agent->commit_retry, loop_now_ms(agent->loop) + COMMIT_RETRY_MS);
+}
+
+static void commit_on_timer(void *arg)
+{
+	commit(arg);
+}
+
+static void step_commit(void *arg)
+{
+	struct agent *agent = arg;
+	bool urgent;
+
+	if (agent->store_failing || !store_dirty(agent->store, &urgent))
+		return;
+	if (urgent)
+		commit(agent);
+	else if (!agent->commit_deletions.armed)
+		loop_timer_set(agent->loop, &agent->commit_deletions, loop_now_ms(agent->loop) + DELETIONS_MS);
+}
+
+/* ---- steps "send" and "acknowledge" ---- */
+
+static void step_send(void *arg)
+{
+	struct agent *agent = arg;
+	int64_t next_ms = INT64_MAX;
+
+	if (agent->phase != RUNNING)
+		return;
+	for (struct route *route = agent->routes; route; route = route->next) {
+		int64_t at_ms = forward_fill(route->forward, loop_now_ms(agent->loop));
+
+		next_ms = at_ms < next_ms ? at_ms : next_ms;
+	}
+	if (next_ms != INT64_MAX)
+		loop_timer_set(agent->loop, &agent->fill, next_ms);
+}
+
+static void do_nothing(void *arg)
+{
+	(void)arg; /* waking up is enough: the steps follow */
+}
+
+static bool links_off(const struct agent *agent)
+{
+	const struct route *route = agent->routes;
+
+	while (route && link_off(route->link))
+		route = route->next;
+	return !route;
+}
+
+static size_t in_flight(const struct agent *agent)
+{
+	size_t n = 0;
+
+	for (const struct route *route = agent->routes; route; route = route->next)
+		if (link_connected(route->link))
+			n += forward_in_flight(route->forward);
+	return n;
+}
+
+static void leave(struct agent *agent)
+{
+	agent->phase = LEAVING;
+	for (struct route *route = agent->routes; route; route = route->next)
+		link_stop(route->link);
+	loop_timer_set(agent->loop, &agent->stop_deadline, loop_now_ms(agent->loop) + LEAVE_MS);
+}
+
+static void step_acknowledge(void *arg)
+{
+	struct agent *agent = arg;
+
+	for (struct route *route = agent->routes; route; route = route->next)
+		link_flush(route->link);
+	if (agent->phase == DRAINING && in_flight(agent) == 0)
+		leave(agent);
+	else if (agent->phase == LEAVING && links_off(agent))
+		loop_stop(agent->loop);
+}
+
+/* ---- stopping ---- */
+
+static void on_stop_deadline(void *arg)
+{
+	struct agent *agent = arg;
+
+	if (agent->phase == DRAINING)
+		leave(agent);
+	else
+		loop_stop(agent->loop);
+}
+
+/* First the links that bring messages say goodbye and the scripts their last
+ * words; then acknowledgements of what is in flight are awaited, so that little
+ * is sent twice after the next start; then the other links leave. */
+static void stop(struct agent *agent)
+{
+	for (size_t i = 0; i < agent->n_scripts; i++)
+		script_stop(agent->scripts[i]);
+	step_commit(agent);
+	step_send(agent);
+	agent->phase = DRAINING;
+	for (struct route *route = agent->routes; route; route = route->next)
+		if (link_brings(route->link) && forward_in_flight(route->forward) == 0)
+			link_stop(route->link);
+	loop_timer_set(agent->loop, &agent->stop_deadline, loop_now_ms(agent->loop) + DRAIN_MS);
+}
+
+static void on_signal(void *arg, int number)
+{
+	struct agent *agent = arg;
+
+	if (number == SIGHUP) {
+		log_warn("agent", "SIGHUP: reloading is not supported by this version; restart instead");
+		return;
+	}
+	log_info("agent", "%s: stopping", number == SIGTERM ? "SIGTERM" : "SIGINT");
+	if (agent->phase == RUNNING)
+		stop(agent);
+	else
+		loop_stop(agent->loop);
+}
+
+static const struct loop_steps steps = {
+        .commit = step_commit,
+        .send = step_send,
+        .acknowledge = step_acknowledge,
+        .signal = on_signal,
+};
+
+/* ---- building ---- */
+
+static void restore_session(struct agent *agent, struct link *link)
+{
+	char name[128], *text;
+
+	note_name(link, name, sizeof name);
+	text = store_note(agent->store, name);
+	if (text)
+		link_set_session(link, text);
+	free(text);
+}
+
+static void close_route(struct route *route)
+{
+	forward_close(route->forward);
+	queue_close(route->queue);
+	link_close(route->link);
+	free(route);
+}
+
+struct route *agent_add_route(struct agent *agent, struct link_config *config, char *err, size_t err_size)
+{
+	struct route *route = calloc(1, sizeof *route), **at = &agent->routes;
+	bool is_default = config->is_default;
+
+	if (!route) {
+		config_link_free(config);
+		snprintf(err, err_size, "out of memory");
+		return NULL;
+	}
+	route->link = link_open(agent->loop, config, &mqtt_transport, &link_events, agent, err, err_size);
+	if (route->link)
+		route->queue = queue_open(agent->store, link_name(route->link), err, err_size);
+	if (route->queue) {
+		route->forward = forward_open(route->queue, route->link, &forward_events, wants_fate, agent);
+		if (!route->forward)
+			snprintf(err, err_size, "out of memory");
+	}
+	if (!route->forward) {
+		close_route(route);
+		return NULL;
+	}
+	restore_session(agent, route->link);
+	while (*at)
+		at = &(*at)->next;
+	*at = route;
+	if (is_default)
+		agent->default_route = route;
+	return route;
+}
+
+static int open_links(struct agent *agent)
+{
+	char err[512];
+
+	for (size_t i = 0; i < agent->config->n_links; i++) {
+		struct link_config *config = malloc(sizeof *config);
+		struct route *route = NULL;
+
+		if (config) {
+			*config = agent->config->links[i];
+			memset(&agent->config->links[i], 0, sizeof agent->config->links[i]);
+			route = agent_add_route(agent, config, err, sizeof err);
+		} else {
+			snprintf(err, sizeof err, "out of memory");
+		}
+		if (!route) {
+			log_error("agent", "%s", err);
+			return -1;
+		}
+		if (queue_messages(route->queue) > 0)
+			log_info("store", "link %s resumes with %llu messages queued", link_name(route->link),
+			         (unsigned long long)queue_messages(route->queue));
+	}
+	return 0;
+}
+
+/* Each is loaded and started before the next, so that what they publish meanwhile is in order. */
+static int start_scripts(struct agent *agent)
+{
+	const struct config *config = agent->config;
+	struct script_limits limits = {.memory_bytes = config->memory_bytes, .call_ms = config->call_ms};
+	char err[2048];
+
+	agent->scripts = calloc(config->n_scripts + 1, sizeof *agent->scripts);
+	if (!agent->scripts)
+		return 1;
+	for (size_t i = 0; i < config->n_scripts; i++) {
+		const char *slash = strrchr(config->scripts[i], '/');
+		uint32_t origin = store_name_id(agent->store, slash ? slash + 1 : config->scripts[i]);
+		struct script *script =
+		        script_open(config->scripts[i], config->directory, origin, limits, &agent->host, err, sizeof err);
+
+		if (!script) {
+			log_error("agent", "%s", err);
+			return EXIT_CONFIG;
+		}
+		agent->scripts[agent->n_scripts++] = script;
+		script_start(script);
+	}
+	return 0;
+}
+
+static int open_everything(struct agent *agent)
+{
+	const struct config *config = agent->config;
+	char err[512];
+	int status;
+
+	agent->loop = loop_open(&steps, agent, err, sizeof err);
+	if (agent->loop)
+		agent->store = store_open(config->store_path, config->durability, err, sizeof err);
+	if (!agent->store) {
+		log_error(agent->loop ? "store" : "agent", "%s", err);
+		return 1;
+	}
+	if (open_links(agent) < 0)
+		return 1;
+	status = start_scripts(agent);
+	if (status != 0)
+		return status;
+	for (struct route *route = agent->routes; route; route = route->next)
+		link_start(route->link);
+	return 0;
+}
+
+static void close_everything(struct agent *agent)
+{
+	char err[256];
+	bool urgent;
+
+	if (agent->store && store_dirty(agent->store, &urgent) && store_commit(agent->store, err, sizeof err) != STORE_OK)
+		log_error("store", "last commit failed: %s", err);
+	for (size_t i = 0; i < agent->n_scripts; i++)
+		script_close(agent->scripts[i]);
+	free(agent->scripts);
+	while (agent->routes) {
+		struct route *route = agent->routes;
+
+		agent->routes = route->next;
+		close_route(route);
+	}
+	store_close(agent->store);
+	loop_close(agent->loop);
+}
+
+static void warn_of_unbuilt(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_links; i++)
+		if (config->links[i].queue.set)
+			log_warn("agent", "links.%s.queue: limits are checked but not enforced by this version",
+			         config->links[i].name);
+	if (config->http)
+		log_warn("agent", "http: not served by this version");
+	if (config->control)
+		log_warn("agent", "control: not served by this version");
+}
+
+int run_agent(struct config *config, bool verbose)
+{
+	struct agent agent = {
+	        .config = config,
+	        .commit_retry = {.fire = commit_on_timer, .arg = &agent},
+	        .commit_deletions = {.fire = commit_on_timer, .arg = &agent},
+	        .fill = {.fire = do_nothing},
+	        .stop_deadline = {.fire = on_stop_deadline, .arg = &agent},
+	};
+	int status;
+
+	log_setup(verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
+	warn_of_unbuilt(config);
+	mqtt_setup();
+	agent_host_init(&agent);
+	status = open_everything(&agent);
+	if (status == 0) {
+		log_info("agent", "running name=%s version=%s instance=%s", config->name, VERSION,
+		         store_instance(agent.store));
+		if (loop_run(agent.loop) < 0) {
+			log_error("agent", "poll: %s", strerror(errno));
+			status = 1;
+		}
+	}
+	close_everything(&agent);
+	if (!attempt_outstanding())
+		mqtt_teardown();
+	if (status == 0)
+		log_info("agent", "stopped");
+	return status;
+}

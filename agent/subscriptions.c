@@ -1,0 +1,162 @@
+/* A small set with one entry a filter, in the order they were wanted. */
+#include "subscriptions.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buffer.h"
+
+static struct subscription_entry *find(struct subscriptions *set, const char *filter)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (strcmp(set->entries[i].subscription.filter, filter) == 0)
+			return &set->entries[i];
+	return NULL;
+}
+
+static bool same_options(const struct subscription *a, const struct subscription *b)
+{
+	return a->qos == b->qos && a->no_local == b->no_local && a->retain_as_published == b->retain_as_published &&
+	       a->retain_handling == b->retain_handling;
+}
+
+static struct subscription_entry *append(struct subscriptions *set, const struct subscription *subscription)
+{
+	struct subscription_entry *entries = realloc(set->entries, (set->n + 1) * sizeof *entries);
+	char *filter = strdup(subscription->filter);
+
+	if (entries)
+		set->entries = entries;
+	if (!entries || !filter) {
+		free(filter);
+		return NULL;
+	}
+	entries[set->n] = (struct subscription_entry){.subscription = *subscription};
+	entries[set->n].subscription.filter = filter;
+	return &entries[set->n++];
+}
+
+int subscriptions_add(struct subscriptions *set, const struct subscription *subscription)
+{
+	struct subscription_entry *entry = find(set, subscription->filter);
+	char *filter;
+
+	if (!entry)
+		return append(set, subscription) ? 0 : -1;
+	if (entry->state != SUBSCRIPTION_LEAVING && same_options(&entry->subscription, subscription))
+		return 0;
+	filter = entry->subscription.filter;
+	entry->subscription = *subscription;
+	entry->subscription.filter = filter;
+	entry->state = SUBSCRIPTION_NEW;
+	return 0;
+}
+
+void subscriptions_remove(struct subscriptions *set, const char *filter)
+{
+	struct subscription_entry *entry = find(set, filter);
+
+	if (entry)
+		entry->state = SUBSCRIPTION_LEAVING;
+}
+
+void subscriptions_forget(struct subscriptions *set, size_t i)
+{
+	free(set->entries[i].subscription.filter);
+	set->n--;
+	memmove(&set->entries[i], &set->entries[i + 1], (set->n - i) * sizeof set->entries[0]);
+}
+
+void subscriptions_reset(struct subscriptions *set, bool session_present)
+{
+	for (size_t i = set->n; i-- > 0;) {
+		struct subscription_entry *entry = &set->entries[i];
+
+		if (entry->state == SUBSCRIPTION_LEAVING && !session_present)
+			subscriptions_forget(set, i);
+		else if (entry->state != SUBSCRIPTION_LEAVING &&
+		         (entry->state != SUBSCRIPTION_GRANTED || !session_present))
+			entry->state = SUBSCRIPTION_NEW;
+	}
+}
+
+const struct subscription *subscriptions_answered(struct subscriptions *set, int handle, bool granted)
+{
+	for (size_t i = 0; i < set->n; i++) {
+		struct subscription_entry *entry = &set->entries[i];
+
+		if (entry->state == SUBSCRIPTION_ASKED && entry->handle == handle) {
+			entry->state = granted ? SUBSCRIPTION_GRANTED : SUBSCRIPTION_REFUSED;
+			return &entry->subscription;
+		}
+	}
+	return NULL;
+}
+
+char *subscriptions_text(const struct subscriptions *set, const char *head)
+{
+	struct buffer text = {0};
+	int failed = buffer_append(&text, head, strlen(head));
+
+	for (size_t i = 0; i < set->n && failed == 0; i++) {
+		const struct subscription *s = &set->entries[i].subscription;
+		char options[32];
+
+		if (set->entries[i].state != SUBSCRIPTION_GRANTED)
+			continue;
+		snprintf(options, sizeof options, "\n%d %d %d %d ", s->qos, s->no_local, s->retain_as_published,
+		         s->retain_handling);
+		failed = buffer_append(&text, options, strlen(options)) || buffer_append(&text, s->filter, strlen(s->filter));
+	}
+	if (failed != 0 || buffer_append(&text, "", 1) < 0) {
+		buffer_release(&text);
+		return NULL;
+	}
+	return text.data;
+}
+
+/* One line; the filter, which may contain blanks, is the rest of it. */
+static int restore_line(struct subscriptions *set, char *line)
+{
+	struct subscription kept = {0};
+	struct subscription_entry *entry;
+	int no_local, as_published, filter_at = 0;
+
+	if (sscanf(line, "%d %d %d %d %n", &kept.qos, &no_local, &as_published, &kept.retain_handling, &filter_at) < 4 ||
+	    filter_at == 0)
+		return 0;
+	kept.no_local = no_local != 0;
+	kept.retain_as_published = as_published != 0;
+	kept.filter = line + filter_at;
+	entry = find(set, kept.filter);
+	if (entry) {
+		if (same_options(&entry->subscription, &kept))
+			entry->state = SUBSCRIPTION_GRANTED;
+		return 0;
+	}
+	entry = append(set, &kept);
+	if (!entry)
+		return -1;
+	entry->state = SUBSCRIPTION_LEAVING;
+	return 0;
+}
+
+int subscriptions_restore(struct subscriptions *set, const char *lines)
+{
+	char *copy = strdup(lines), *rest = copy, *line;
+	int result = copy ? 0 : -1;
+
+	while (result == 0 && (line = strsep(&rest, "\n")) != NULL)
+		result = restore_line(set, line);
+	free(copy);
+	return result;
+}
+
+void subscriptions_release(struct subscriptions *set)
+{
+	while (set->n > 0)
+		subscriptions_forget(set, set->n - 1);
+	free(set->entries);
+	set->entries = NULL;
+}

@@ -1,0 +1,183 @@
+/* The database file: identity, sequence numbers, notes, refusals. Links SQLite
+ * and nothing of the agent. */
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "queue.h"
+#include "store.h"
+#include "test.h"
+
+static char directory[] = "/tmp/tidegate-store-XXXXXX";
+static char path[128], err[512];
+
+static struct store *reopen(struct store *store)
+{
+	store_close(store);
+	return store_open(path, STORE_FULL, err, sizeof err);
+}
+
+static void begin(void)
+{
+	char command[256];
+
+	snprintf(command, sizeof command, "rm -f %s/*", directory);
+	CHECK(system(command) == 0);
+	snprintf(path, sizeof path, "%s/queue.db", directory);
+	err[0] = '\0';
+}
+
+static void keeps_its_identity(void)
+{
+	char instance[40];
+	struct store *store;
+
+	begin();
+	store = reopen(NULL);
+	CHECK(store && strlen(store_instance(store)) == 32);
+	snprintf(instance, sizeof instance, "%s", store_instance(store));
+	store = reopen(store);
+	CHECK(store && strcmp(instance, store_instance(store)) == 0);
+	store_close(store);
+	unlink(path);
+	store = reopen(NULL);
+	CHECK(store && strcmp(instance, store_instance(store)) != 0);
+	store_close(store);
+}
+
+static void never_reuses_a_sequence_number(void)
+{
+	uint64_t last = 0;
+	struct store *store;
+
+	begin();
+	store = reopen(NULL);
+	for (int process = 0; process < 5; process++) {
+		for (int i = 0; i < 3000; i++) {
+			uint64_t seq = store_next_seq(store);
+
+			CHECK(seq > last);
+			last = seq;
+			if (i % 7 == 0)
+				CHECK(store_commit(store, err, sizeof err) == STORE_OK);
+		}
+		CHECK(store_commit(store, err, sizeof err) == STORE_OK);
+		store = reopen(store); /* as after a kill: nothing is written on closing */
+	}
+	store_close(store);
+}
+
+static void keeps_notes_and_names(void)
+{
+	struct store *store;
+	char *text;
+	bool urgent;
+	uint32_t id;
+
+	begin();
+	store = reopen(NULL);
+	CHECK(store_note(store, "session core") == NULL);
+	CHECK(store_set_note(store, "session core", "one") == 0);
+	CHECK(store_dirty(store, &urgent) && !urgent);
+	CHECK(store_set_note(store, "session core", "two") == 0);
+	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
+	CHECK(!store_dirty(store, &urgent));
+	CHECK(store_set_note(store, "session core", "two") == 0);
+	CHECK(!store_dirty(store, &urgent));
+	id = store_name_id(store, "rules.lua");
+	CHECK(id != 0 && store_name_id(store, "rules.lua") == id && store_name_id(store, "other.lua") != id);
+	store = reopen(store);
+	text = store_note(store, "session core");
+	CHECK(text && strcmp(text, "two") == 0);
+	free(text);
+	CHECK(store_name(store, id) && strcmp(store_name(store, id), "rules.lua") == 0);
+	CHECK(store_name(store, 999) == NULL);
+	store_close(store);
+}
+
+static void refuses_a_second_agent(void)
+{
+	struct store *first, *second;
+
+	begin();
+	first = reopen(NULL);
+	CHECK(first != NULL);
+	second = store_open(path, STORE_FULL, err, sizeof err);
+	CHECK(second == NULL);
+	CHECK(strstr(err, path) && strstr(err, "in use"));
+	store_close(first);
+	second = store_open(path, STORE_FULL, err, sizeof err);
+	CHECK(second != NULL);
+	store_close(second);
+}
+
+static void sql(const char *text)
+{
+	sqlite3 *database = NULL;
+
+	CHECK(sqlite3_open(path, &database) == SQLITE_OK);
+	CHECK(sqlite3_exec(database, text, NULL, NULL, NULL) == SQLITE_OK);
+	sqlite3_close(database);
+}
+
+static void refuses_what_is_not_its_own(void)
+{
+	FILE *file;
+
+	begin();
+	store_close(reopen(NULL));
+	sql("PRAGMA user_version = 99");
+	CHECK(store_open(path, STORE_FULL, err, sizeof err) == NULL);
+	CHECK(strstr(err, "schema version 99"));
+
+	begin();
+	sql("CREATE TABLE other (x)");
+	CHECK(store_open(path, STORE_FULL, err, sizeof err) == NULL);
+	CHECK(strstr(err, "not Tidegate's"));
+
+	begin();
+	file = fopen(path, "w");
+	CHECK(file != NULL);
+	for (int i = 0; file && i < 2000; i++)
+		fputs("This is no database. ", file);
+	fclose(file);
+	CHECK(store_open(path, STORE_FULL, err, sizeof err) == NULL);
+	CHECK(strstr(err, path) && strstr(err, "not a database"));
+
+	CHECK(store_open("/nonexistent/queue.db", STORE_FULL, err, sizeof err) == NULL);
+	CHECK(strstr(err, "/nonexistent/queue.db"));
+}
+
+static void opens_at_every_durability(void)
+{
+	begin();
+	for (int durability = STORE_FULL; durability <= STORE_OFF; durability++) {
+		struct store *store = store_open(path, (enum store_durability)durability, err, sizeof err);
+
+		CHECK(store != NULL);
+		store_next_seq(store);
+		CHECK(store_commit(store, err, sizeof err) == STORE_OK);
+		CHECK(store_stats(store).commits == 1 && store_stats(store).failures == 0);
+		store_close(store);
+	}
+}
+
+int main(void)
+{
+	char command[256];
+
+	if (!mkdtemp(directory))
+		return 1;
+	RUN(keeps_its_identity);
+	RUN(never_reuses_a_sequence_number);
+	RUN(keeps_notes_and_names);
+	RUN(refuses_a_second_agent);
+	RUN(refuses_what_is_not_its_own);
+	RUN(opens_at_every_durability);
+	snprintf(command, sizeof command, "rm -rf %s", directory);
+	if (system(command) != 0)
+		return 1;
+	return test_end();
+}
