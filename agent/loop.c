@@ -244,6 +244,7 @@ static int turn(struct loop *loop)
 
 int loop_run(struct loop *loop)
 {
+	loop->stopping = false;
 	while (!loop->stopping)
 		if (turn(loop) < 0)
 			return -1;

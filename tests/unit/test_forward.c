@@ -1,0 +1,250 @@
+/* Forwarding against a real queue and a link made of stubs: the window, order,
+ * refusals, restarts. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "forward.h"
+#include "store.h"
+#include "test.h"
+
+/* The stubs that stand for agent/link.c. */
+struct link {
+	bool up;
+	int window, next_handle;
+	enum send_result result;
+	uint64_t sent[4096];
+	int n_sent;
+};
+
+static struct link stub;
+
+const char *link_name(const struct link *link)
+{
+	(void)link;
+	return "core";
+}
+
+bool link_connected(const struct link *link)
+{
+	return link->up;
+}
+
+int link_window(const struct link *link)
+{
+	return link->window;
+}
+
+enum send_result link_send(struct link *link, const struct message *message, int *handle, char *reason,
+                           size_t reason_size)
+{
+	if (link->result == SEND_NEVER)
+		snprintf(reason, reason_size, "too large");
+	if (link->result != SEND_OK)
+		return link->result;
+	*handle = ++link->next_handle;
+	link->sent[link->n_sent++] = message->seq;
+	return SEND_OK;
+}
+
+int64_t link_backoff_ms(int64_t min_ms, int64_t max_ms, unsigned n, double random)
+{
+	(void)random;
+	while (n-- > 0 && min_ms < max_ms)
+		min_ms *= 2;
+	return min_ms < max_ms ? min_ms : max_ms;
+}
+
+static char directory[] = "/tmp/tidegate-forward-XXXXXX";
+static char path[128], err[512];
+static struct store *store;
+static struct queue *queue;
+static struct forward *forward;
+static uint64_t sent[64], dropped[64];
+static int n_sent, n_dropped;
+static char last_reason[300], last_context[32];
+
+static void on_sent(void *arg, struct forward *which, uint64_t seq, const struct message *message)
+{
+	(void)arg;
+	CHECK(which == forward && message && message->seq == seq);
+	snprintf(last_context, sizeof last_context, "%.*s", (int)message->context.size,
+	         (const char *)message->context.data);
+	sent[n_sent++] = seq;
+}
+
+static void on_dropped(void *arg, struct forward *which, uint64_t seq, const struct message *message,
+                       const char *reason)
+{
+	(void)arg;
+	CHECK(which == forward && message && message->seq == seq);
+	snprintf(last_reason, sizeof last_reason, "%s", reason);
+	dropped[n_dropped++] = seq;
+}
+
+static bool wants_fate(void *arg, uint32_t origin)
+{
+	(void)arg;
+	return origin == 7;
+}
+
+static const struct forward_events events = {.sent = on_sent, .dropped = on_dropped};
+
+static void end(void)
+{
+	forward_close(forward);
+	queue_close(queue);
+	store_close(store);
+	forward = NULL;
+	queue = NULL;
+	store = NULL;
+}
+
+static void begin(void)
+{
+	end();
+	snprintf(path, sizeof path, "%s/queue.db", directory);
+	unlink(path);
+	store = store_open(path, STORE_OFF, err, sizeof err);
+	queue = queue_open(store, "core", err, sizeof err);
+	forward = forward_open(queue, &stub, &events, wants_fate, NULL);
+	CHECK(forward != NULL);
+	memset(&stub, 0, sizeof stub);
+	stub.up = true;
+	stub.window = 3;
+	n_sent = n_dropped = 0;
+}
+
+static void push(int n, uint32_t origin)
+{
+	while (n-- > 0) {
+		struct message message = {.seq = store_next_seq(store),
+		                          .topic = {"t", 1},
+		                          .context = {"ctx", 3},
+		                          .origin = origin,
+		                          .qos = 1};
+
+		CHECK(queue_push(queue, &message) == 0);
+	}
+	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
+}
+
+static void keeps_the_window_full_and_no_fuller(void)
+{
+	begin();
+	push(10, 0);
+	CHECK(forward_fill(forward, 0) == INT64_MAX);
+	CHECK(stub.n_sent == 3 && forward_in_flight(forward) == 3);
+	forward_acknowledged(forward, 2);
+	forward_acknowledged(forward, 2);
+	CHECK(forward_in_flight(forward) == 2);
+	forward_fill(forward, 0);
+	CHECK(stub.n_sent == 4);
+	for (int handle = 1; handle <= 10; handle++) {
+		forward_acknowledged(forward, handle);
+		forward_fill(forward, 0);
+	}
+	CHECK(stub.n_sent == 10 && queue_messages(queue) == 0);
+	for (int i = 1; i < 10; i++)
+		CHECK(stub.sent[i] > stub.sent[i - 1]);
+	CHECK(n_sent == 0); /* nobody asked */
+}
+
+static void sends_nothing_while_the_link_is_down(void)
+{
+	begin();
+	push(2, 0);
+	stub.up = false;
+	CHECK(forward_fill(forward, 0) == INT64_MAX && stub.n_sent == 0);
+	stub.up = true;
+	stub.result = SEND_LATER;
+	forward_fill(forward, 0);
+	CHECK(forward_in_flight(forward) == 0 && queue_messages(queue) == 2);
+	stub.result = SEND_OK;
+	forward_fill(forward, 0);
+	CHECK(stub.n_sent == 2);
+}
+
+static void tells_who_asked(void)
+{
+	begin();
+	push(1, 7);
+	push(1, 8);
+	forward_fill(forward, 0);
+	forward_acknowledged(forward, 1);
+	forward_acknowledged(forward, 2);
+	CHECK(n_sent == 1 && sent[0] == stub.sent[0] && strcmp(last_context, "ctx") == 0);
+}
+
+static void gives_up_what_is_refused_for_good(void)
+{
+	begin();
+	push(2, 7);
+	forward_fill(forward, 0);
+	forward_refused(forward, 1, REFUSED_FOR_GOOD, "Not authorized", 0);
+	CHECK(n_dropped == 1 && dropped[0] == stub.sent[0]);
+	CHECK(strcmp(last_reason, "rejected: Not authorized") == 0);
+	CHECK(forward_dropped(forward) == 1 && queue_messages(queue) == 1);
+	push(1, 7);
+	stub.result = SEND_NEVER;
+	forward_fill(forward, 0);
+	CHECK(n_dropped == 2 && strcmp(last_reason, "rejected: too large") == 0);
+	CHECK(forward_in_flight(forward) == 1);
+}
+
+static void sends_again_what_is_refused_for_now(void)
+{
+	begin();
+	push(5, 7);
+	forward_fill(forward, 0);
+	forward_refused(forward, 2, REFUSED_FOR_NOW, "Quota exceeded", 100);
+	forward_refused(forward, 1, REFUSED_FOR_NOW, "Quota exceeded", 100);
+	CHECK(n_dropped == 0 && queue_messages(queue) == 5);
+	CHECK(forward_fill(forward, 200) == 1100 && stub.n_sent == 3);
+	CHECK(forward_fill(forward, 1100) == INT64_MAX);
+	/* The refused ones go first, in order. */
+	CHECK(stub.n_sent == 5 && stub.sent[3] == stub.sent[0] && stub.sent[4] == stub.sent[1]);
+	/* The backoff grows while it goes on, and is over with the first acknowledgement. */
+	forward_refused(forward, 4, REFUSED_FOR_NOW, "Quota exceeded", 1200);
+	CHECK(forward_fill(forward, 1300) == 3200);
+	forward_acknowledged(forward, 3);
+	forward_acknowledged(forward, 5);
+	CHECK(forward_fill(forward, 3200) == INT64_MAX);
+	forward_refused(forward, 6, REFUSED_FOR_NOW, "Quota exceeded", 4000);
+	CHECK(forward_fill(forward, 4000) == 5000);
+	CHECK(n_sent == 2);
+}
+
+static void sends_again_after_the_transport_was_replaced(void)
+{
+	begin();
+	push(4, 0);
+	forward_fill(forward, 0);
+	forward_restart(forward);
+	CHECK(forward_in_flight(forward) == 0);
+	forward_fill(forward, 0);
+	CHECK(stub.n_sent == 6);
+	for (int i = 0; i < 3; i++)
+		CHECK(stub.sent[i] == stub.sent[i + 3]);
+	forward_acknowledged(forward, 1); /* a handle of before means nothing */
+	CHECK(queue_messages(queue) == 4);
+}
+
+int main(void)
+{
+	char command[256];
+
+	if (!mkdtemp(directory))
+		return 1;
+	RUN(keeps_the_window_full_and_no_fuller);
+	RUN(sends_nothing_while_the_link_is_down);
+	RUN(tells_who_asked);
+	RUN(gives_up_what_is_refused_for_good);
+	RUN(sends_again_what_is_refused_for_now);
+	RUN(sends_again_after_the_transport_was_replaced);
+	end();
+	snprintf(command, sizeof command, "rm -rf %s", directory);
+	if (system(command) != 0)
+		return 1;
+	return test_end();
+}

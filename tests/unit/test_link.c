@@ -1,0 +1,499 @@
+/* A link's policy on the real loop, with a transport made of a socket pair. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "attempt.h"
+#include "link.h"
+#include "loop.h"
+#include "subscriptions.h"
+#include "test.h"
+
+#define MAX 32
+
+/* ---- a transport that does as it is told ---- */
+
+static struct {
+	const struct transport_events *events;
+	void *arg;
+	int ours, peers; /* the two ends of the connection */
+	int connects, reads, goodbyes, closes;
+	int fail_connects; /* so many attempts fail */
+	int connect_ms;    /* how long an attempt takes */
+	bool session_present, silent;
+	char tried[MAX][32], asked[MAX][32];
+	int n_asked;
+	bool wants_write;
+} fake;
+
+static void *fake_open(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
+                       size_t err_size)
+{
+	(void)config;
+	(void)err;
+	(void)err_size;
+	fake.events = events;
+	fake.arg = arg;
+	fake.ours = fake.peers = -1;
+	return &fake;
+}
+
+static void fake_abort(void *transport)
+{
+	(void)transport;
+	if (fake.ours >= 0)
+		close(fake.ours);
+	if (fake.peers >= 0)
+		close(fake.peers);
+	fake.ours = fake.peers = -1;
+}
+
+static void fake_close(void *transport)
+{
+	fake_abort(transport);
+	fake.closes++;
+}
+
+static int fake_connect(void *transport, const struct url *url, char *err, size_t err_size)
+{
+	int ends[2];
+
+	(void)transport;
+	if (fake.connects < MAX)
+		snprintf(fake.tried[fake.connects], sizeof fake.tried[0], "%s", url->host);
+	fake.connects++;
+	usleep((useconds_t)fake.connect_ms * 1000);
+	if (fake.fail_connects > 0) {
+		fake.fail_connects--;
+		snprintf(err, err_size, "refused");
+		return -1;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0)
+		return -1;
+	fake.ours = ends[0];
+	fake.peers = ends[1];
+	return fake.silent || write(fake.peers, "h", 1) == 1 ? 0 : -1; /* hello */
+}
+
+static int fake_fd(void *transport)
+{
+	(void)transport;
+	return fake.ours;
+}
+
+static bool fake_wants_write(void *transport)
+{
+	(void)transport;
+	return fake.wants_write;
+}
+
+static int fake_read(void *transport, size_t max_messages, int64_t max_ms, char *err, size_t err_size)
+{
+	struct greeting greeting = {.session_present = fake.session_present, .receive_maximum = 10};
+	struct inbound inbound = {.topic = "t"};
+	char byte;
+
+	(void)transport;
+	(void)max_messages;
+	(void)max_ms;
+	fake.reads++;
+	if (read(fake.ours, &byte, 1) != 1) {
+		snprintf(err, err_size, "closed");
+		return -1;
+	}
+	if (byte == 'h')
+		fake.events->greeted(fake.arg, &greeting);
+	else
+		fake.events->message(fake.arg, &inbound);
+	return 0;
+}
+
+static int fake_write(void *transport, char *err, size_t err_size)
+{
+	(void)transport;
+	fake.wants_write = false;
+	if (fake.goodbyes == 0)
+		return 0;
+	snprintf(err, err_size, "left");
+	return -1;
+}
+
+static int fake_tick(void *transport, char *err, size_t err_size)
+{
+	(void)transport;
+	(void)err;
+	(void)err_size;
+	return 0;
+}
+
+static enum send_result fake_send(void *transport, const struct message *message, int *handle, char *reason,
+                                  size_t reason_size)
+{
+	(void)transport;
+	(void)message;
+	(void)reason;
+	(void)reason_size;
+	*handle = 1;
+	return SEND_OK;
+}
+
+static void note(const char *verb, const char *filter)
+{
+	if (fake.n_asked < MAX)
+		snprintf(fake.asked[fake.n_asked++], sizeof fake.asked[0], "%s %s", verb, filter);
+}
+
+static int fake_subscribe(void *transport, const struct subscription *subscription, int *handle)
+{
+	(void)transport;
+	note("sub", subscription->filter);
+	*handle = fake.n_asked;
+	return 0;
+}
+
+static int fake_unsubscribe(void *transport, const char *filter)
+{
+	(void)transport;
+	note("unsub", filter);
+	return 0;
+}
+
+static void fake_goodbye(void *transport)
+{
+	(void)transport;
+	fake.goodbyes++;
+	fake.wants_write = true;
+}
+
+static const struct transport_ops ops = {
+        .open = fake_open,
+        .close = fake_close,
+        .connect = fake_connect,
+        .fd = fake_fd,
+        .wants_write = fake_wants_write,
+        .read = fake_read,
+        .write = fake_write,
+        .tick = fake_tick,
+        .send = fake_send,
+        .subscribe = fake_subscribe,
+        .unsubscribe = fake_unsubscribe,
+        .goodbye = fake_goodbye,
+        .abort = fake_abort,
+};
+
+/* ---- what the link tells ---- */
+
+static struct {
+	int ups, downs, messages, sessions;
+	char reason[64];
+} told;
+
+static void on_up(void *arg, struct link *link)
+{
+	(void)arg;
+	CHECK(link_connected(link));
+	told.ups++;
+}
+
+static void on_down(void *arg, struct link *link, const char *reason)
+{
+	(void)arg;
+	CHECK(!link_connected(link));
+	snprintf(told.reason, sizeof told.reason, "%s", reason);
+	told.downs++;
+}
+
+static void on_message(void *arg, struct link *link, const struct inbound *message)
+{
+	(void)arg;
+	(void)link;
+	(void)message;
+	told.messages++;
+}
+
+static void on_session(void *arg, struct link *link)
+{
+	(void)arg;
+	(void)link;
+	told.sessions++;
+}
+
+static const struct link_events events = {
+        .up = on_up, .down = on_down, .message = on_message, .session = on_session};
+
+/* ---- the loop, until a condition holds ---- */
+
+static struct loop *loop;
+static struct link *subject;
+static bool (*wanted)(void);
+static int64_t give_up_ms;
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+static void on_signal(void *arg, int number)
+{
+	(void)arg;
+	(void)number;
+}
+
+static struct loop_timer poke;
+
+static void flush(void *arg)
+{
+	(void)arg;
+	link_flush(subject);
+	if (wanted() || loop_now_ms(loop) > give_up_ms)
+		loop_stop(loop);
+}
+
+static void on_poke(void *arg)
+{
+	(void)arg;
+	loop_timer_set(loop, &poke, loop_now_ms(loop) + 5);
+}
+
+static const struct loop_steps steps = {
+        .commit = nothing, .send = nothing, .acknowledge = flush, .signal = on_signal};
+
+static char err[256];
+
+/* Turns go on until `condition`; false if that takes longer than `ms`. */
+static bool wait_until(bool (*condition)(void), int ms)
+{
+	wanted = condition;
+	give_up_ms = clock_monotonic_ms() + ms;
+	CHECK(loop_run(loop) == 0);
+	return condition();
+}
+
+/* config.c's, which would bring Lua along. */
+void config_link_free(struct link_config *config)
+{
+	if (!config)
+		return;
+	free(config->name);
+	free(config->urls);
+	free(config->subscriptions);
+	free(config);
+}
+
+static struct link_config *make_config(int n_urls, int n_subscriptions)
+{
+	static char *hosts[] = {"one", "two", "three"}, *filters[] = {"a/#", "b", "c"};
+	struct link_config *config = calloc(1, sizeof *config);
+
+	config->name = strdup("core");
+	config->urls = calloc((size_t)n_urls, sizeof *config->urls);
+	config->n_urls = (size_t)n_urls;
+	for (int i = 0; i < n_urls; i++)
+		config->urls[i] = (struct url){.host = hosts[i], .port = 1883};
+	config->subscriptions = calloc((size_t)n_subscriptions + 1, sizeof *config->subscriptions);
+	config->n_subscriptions = (size_t)n_subscriptions;
+	for (int i = 0; i < n_subscriptions; i++)
+		config->subscriptions[i] = (struct subscription){.filter = filters[i], .qos = 1};
+	config->window = 100;
+	config->reconnect_min_ms = 10;
+	config->reconnect_max_ms = 40;
+	config->ack_timeout_ms = 30000;
+	config->keepalive_ms = 60000;
+	return config;
+}
+
+static void begin(int n_urls, int n_subscriptions)
+{
+	memset(&fake, 0, sizeof fake);
+	memset(&told, 0, sizeof told);
+	loop = loop_open(&steps, NULL, err, sizeof err);
+	CHECK(loop != NULL);
+	memset(&poke, 0, sizeof poke);
+	poke.fire = on_poke;
+	loop_timer_set(loop, &poke, 0);
+	subject = link_open(loop, make_config(n_urls, n_subscriptions), &ops, &events, NULL, err, sizeof err);
+	CHECK(subject != NULL);
+}
+
+static void end(void)
+{
+	link_close(subject);
+	loop_close(loop);
+}
+
+/* ---- conditions ---- */
+
+static bool is_up(void)
+{
+	return link_connected(subject);
+}
+
+static bool is_off(void)
+{
+	return link_off(subject);
+}
+
+static bool came_back(void)
+{
+	return told.ups == 2;
+}
+
+static bool got_message(void)
+{
+	return told.messages > 0;
+}
+
+static bool asked_two(void)
+{
+	return fake.n_asked >= 2;
+}
+
+static bool never(void)
+{
+	return false;
+}
+
+/* ---- tests ---- */
+
+static void backs_off_exponentially_with_jitter(void)
+{
+	CHECK(link_backoff_ms(1000, 60000, 0, 0.0) == 500);
+	CHECK(link_backoff_ms(1000, 60000, 0, 0.999999) == 999);
+	CHECK(link_backoff_ms(1000, 60000, 3, 0.0) == 4000);
+	CHECK(link_backoff_ms(1000, 60000, 3, 0.5) == 6000);
+	CHECK(link_backoff_ms(1000, 60000, 6, 0.0) == 30000);
+	CHECK(link_backoff_ms(1000, 60000, 1000000, 0.999999) <= 60000);
+	CHECK(link_backoff_ms(0, 0, 5, 0.5) == 0);
+}
+
+static void tries_the_urls_in_order(void)
+{
+	begin(3, 0);
+	fake.fail_connects = 4;
+	link_start(subject);
+	CHECK(wait_until(is_up, 5000));
+	CHECK(fake.connects == 5);
+	CHECK(strcmp(fake.tried[0], "one") == 0 && strcmp(fake.tried[1], "two") == 0);
+	CHECK(strcmp(fake.tried[2], "three") == 0 && strcmp(fake.tried[3], "one") == 0);
+	CHECK(strcmp(fake.tried[4], "two") == 0);
+	/* Lost: the first one is preferred again. */
+	shutdown(fake.peers, SHUT_RDWR);
+	CHECK(wait_until(came_back, 5000));
+	CHECK(strcmp(fake.tried[5], "one") == 0);
+	CHECK(told.downs == 1 && strcmp(told.reason, "closed") == 0);
+	CHECK(link_stats(subject).reconnects == 1);
+	CHECK(link_window(subject) == 10);
+	end();
+}
+
+static void does_not_block_while_connecting(void)
+{
+	int64_t before;
+
+	begin(1, 0);
+	fake.connect_ms = 400;
+	link_start(subject);
+	before = clock_monotonic_ms();
+	CHECK(!wait_until(never, 100)); /* turns go on meanwhile */
+	CHECK(clock_monotonic_ms() - before < 300);
+	CHECK(fake.connects == 1 && !link_connected(subject));
+	CHECK(wait_until(is_up, 5000));
+	end();
+}
+
+static void closes_without_waiting_for_an_attempt(void)
+{
+	int64_t before;
+
+	begin(1, 0);
+	fake.connect_ms = 300;
+	link_start(subject);
+	CHECK(!wait_until(never, 50));
+	before = clock_monotonic_ms();
+	end();
+	CHECK(clock_monotonic_ms() - before < 200);
+	CHECK(fake.closes == 0 && attempt_outstanding());
+	for (int i = 0; i < 100 && attempt_outstanding(); i++)
+		usleep(20000);
+	CHECK(fake.closes == 1 && !attempt_outstanding());
+}
+
+static void reads_nothing_while_held(void)
+{
+	begin(1, 0);
+	link_start(subject);
+	CHECK(wait_until(is_up, 5000));
+	link_hold(subject, true);
+	CHECK(write(fake.peers, "m", 1) == 1);
+	CHECK(!wait_until(got_message, 60));
+	link_hold(subject, false);
+	CHECK(wait_until(got_message, 5000));
+	end();
+}
+
+static void says_goodbye_and_stays_off(void)
+{
+	begin(1, 0);
+	link_start(subject);
+	CHECK(wait_until(is_up, 5000));
+	link_stop(subject);
+	CHECK(!link_connected(subject));
+	CHECK(wait_until(is_off, 5000));
+	CHECK(fake.goodbyes == 1 && told.downs == 1);
+	CHECK(!wait_until(never, 100));
+	CHECK(fake.connects == 1);
+	end();
+}
+
+static void subscribes_anew_only_if_the_session_is_lost(void)
+{
+	begin(1, 2);
+	link_start(subject);
+	CHECK(wait_until(asked_two, 5000));
+	CHECK(strcmp(fake.asked[0], "sub a/#") == 0 && strcmp(fake.asked[1], "sub b") == 0);
+	fake.events->subscribed(fake.arg, 1, 1);
+	fake.events->subscribed(fake.arg, 2, -1); /* refused: asked again next time */
+	CHECK(told.sessions == 2);
+	fake.session_present = true;
+	shutdown(fake.peers, SHUT_RDWR);
+	CHECK(wait_until(came_back, 5000));
+	CHECK(!wait_until(never, 30));
+	CHECK(fake.n_asked == 3 && strcmp(fake.asked[2], "sub b") == 0);
+	end();
+}
+
+static void brings_an_old_session_in_line(void)
+{
+	begin(1, 2);
+	fake.session_present = true;
+	/* The last process had a/# and old/+ with us, and b with other options. */
+	link_set_session(subject, "one:1883\n1 0 0 0 a/#\n0 0 0 0 b\n1 0 0 0 old/+ with blanks");
+	link_start(subject);
+	CHECK(wait_until(asked_two, 5000));
+	CHECK(fake.n_asked == 2);
+	CHECK(strcmp(fake.asked[0], "unsub old/+ with blanks") == 0 && strcmp(fake.asked[1], "sub b") == 0);
+	end();
+	/* Another broker's session says nothing about this one's. */
+	begin(1, 1);
+	fake.session_present = true;
+	link_set_session(subject, "elsewhere:1883\n1 0 0 0 a/#");
+	link_start(subject);
+	CHECK(wait_until(is_up, 5000));
+	CHECK(!wait_until(never, 30));
+	CHECK(fake.n_asked == 1 && strcmp(fake.asked[0], "sub a/#") == 0);
+	end();
+}
+
+int main(void)
+{
+	RUN(backs_off_exponentially_with_jitter);
+	RUN(tries_the_urls_in_order);
+	RUN(does_not_block_while_connecting);
+	RUN(closes_without_waiting_for_an_attempt);
+	RUN(reads_nothing_while_held);
+	RUN(says_goodbye_and_stays_off);
+	RUN(subscribes_anew_only_if_the_session_is_lost);
+	RUN(brings_an_old_session_in_line);
+	return test_end();
+}
