@@ -11,9 +11,8 @@ CC          = gcc
 AR          = ar
 PKG_CONFIG  = pkg-config
 INSTALL     = install
-STRIP       = strip
 CFLAGS      = -O2 -g
-LUA         = lua5.4
+SANITIZE    = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
 # OpenWrt's Lua has no pkg-config file: set LUA_CFLAGS and LUA_LIBS there.
 LUA_CFLAGS    = $(shell $(PKG_CONFIG) --cflags lua5.4)
@@ -22,32 +21,35 @@ SQLITE_CFLAGS = $(shell $(PKG_CONFIG) --cflags sqlite3)
 SQLITE_LIBS   = $(shell $(PKG_CONFIG) --libs sqlite3)
 MOSQ_CFLAGS   = $(shell $(PKG_CONFIG) --cflags libmosquitto)
 MOSQ_LIBS     = $(shell $(PKG_CONFIG) --libs libmosquitto)
-TLS_LIBS      = $(shell $(PKG_CONFIG) --libs libssl)
-JSON_LIBS     = $(shell $(PKG_CONFIG) --libs jansson)
+TLS_LIBS      = $(shell $(PKG_CONFIG) --libs libssl libcrypto)
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
            -Wwrite-strings -Wformat=2 -Wundef -Wvla
 OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVERSION='"$(VERSION)"' \
              -Istore -Iagent $(WARNINGS) -MMD -MP
 
-STORE_SOURCES = store/store.c store/queue.c
-AGENT_SOURCES = agent/buffer.c agent/log.c agent/loop.c agent/topic.c agent/properties.c agent/value.c \
-                agent/config.c agent/link.c agent/mqtt.c agent/forward.c agent/script.c agent/run.c
-MAIN_SOURCE   = agent/main.c
-STORE_TESTS   =
-AGENT_TESTS   =
-TOOLS         =
+# ---- what is built of what ----
 
--include local.mk
+STORE_SOURCES = store/store.c store/queue.c
+AGENT_SOURCES = agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
+                agent/buffer.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
+                agent/config_lua.c agent/config_read.c agent/config_url.c agent/effects.c agent/forward.c \
+                agent/host.c agent/link.c agent/log.c agent/loop.c agent/mqtt.c agent/mqtt_options.c \
+                agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/run.c \
+                agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c
+STORE_TESTS   = test_store test_queue
+AGENT_TESTS   = test_config test_forward test_link test_log test_properties test_script test_topic test_value
+EXAMPLES      = $(wildcard scripts/examples/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o)
-MAIN_OBJECT   = $(MAIN_SOURCE:%.c=$(BUILD)/%.o)
-AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) $(JSON_LIBS) -lpthread -lm
+AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -lm
+TESTS         = $(STORE_TESTS:%=$(BUILD)/tests/%) $(AGENT_TESTS:%=$(BUILD)/tests/%)
+COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 
-all: $(BUILD)/tidegate
+all: $(BUILD)/tidegate ## the agent, build/tidegate
 
-$(BUILD)/tidegate: $(MAIN_OBJECT) $(BUILD)/libagent.a $(BUILD)/libstore.a
+$(BUILD)/tidegate: $(BUILD)/agent/main.o $(BUILD)/libagent.a $(BUILD)/libstore.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 
 $(BUILD)/libstore.a: $(STORE_OBJECTS)
@@ -56,12 +58,76 @@ $(BUILD)/libstore.a: $(STORE_OBJECTS)
 $(BUILD)/libagent.a: $(AGENT_OBJECTS)
 	rm -f $@ && $(AR) rcs $@ $^
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(COMPILE) -c -o $@ $<
 
-clean:
+# ---- using it ----
+
+install: all ## into $(DESTDIR)$(PREFIX)
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples
+	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
+	$(INSTALL) -m 644 agent.lua.example $(DESTDIR)$(PREFIX)/share/tidegate/agent.lua.example
+	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/tidegate/examples
+
+demo: deps-demo ## an outage and a kill -9, watched in the terminal
+	@$(MAKE) --no-print-directory all $(BUILD)/load
+	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/demo/demo.lua
+
+bench: deps-bench ## beside mosquitto's bridge, Paho C and a Python script
+	@$(MAKE) --no-print-directory all $(BUILD)/load $(BUILD)/paho_forward
+	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load PAHO=$(BUILD)/paho_forward lua5.4 tests/bench/bench.lua
+
+# ---- testing it ----
+
+test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
+	$(MAKE) all $(BUILD)/load
+	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
+	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
+
+tests: $(TESTS)
+
+# The store's tests link the store and SQLite, nothing of the agent: the linker guards the arrow.
+$(BUILD)/tests/test_store: tests/unit/test_store.c $(BUILD)/libstore.a Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(BUILD)/libstore.a $(SQLITE_LIBS)
+
+# With a tiny read-ahead, so that every path between memory and disk is taken.
+$(BUILD)/tests/test_queue: tests/unit/test_queue.c $(STORE_SOURCES) Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/unit -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=200 -DQUEUE_FLIGHT_MAX=512 $(LDFLAGS) \
+		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
+
+$(AGENT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libagent.a $(BUILD)/libstore.a Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(BUILD)/libagent.a $(BUILD)/libstore.a $(AGENT_LIBS)
+
+$(BUILD)/load: tests/tools/load.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $< $(MOSQ_LIBS) -lpthread
+
+$(BUILD)/paho_forward: tests/bench/paho_forward.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $< -lpaho-mqtt3as -lpthread
+
+lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
+	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-gcc/load
+	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-clang/load
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools
+	luacheck --quiet scripts tests agent.lua.example
+	shellcheck .ci/run packaging/*.sh tests/*.sh
+
+# ---- housekeeping ----
+
+deps-%:
+	@packaging/install-deps.sh build $*
+
+clean: ## removes everything that was built
 	rm -rf build
 
-.PHONY: all clean
+help:
+	@sed -n 's/^\([a-z]*\):.* ## /  make \1	/p' Makefile
+
+.PHONY: all install demo bench test tests lint clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Makes sure that what `make GROUP` needs is installed: asks dpkg what is missing
+# and installs it with apt, as root or through sudo. Elsewhere it says exactly
+# what to install and fails.
+#
+# usage: packaging/install-deps.sh build|test|lint|demo|bench|cross...
+set -eu
+
+packages_of() {
+	case $1 in
+	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev ;;
+	demo) packages_of build && echo mosquitto lua5.4 lua-luv ;;
+	test) packages_of demo && echo mosquitto-clients lua-busted lua-cjson lua-filesystem openssl sqlite3 strace ;;
+	lint) packages_of build && echo clang cppcheck lua-check shellcheck ;;
+	bench) packages_of demo && echo lua-cjson libpaho-mqtt-dev python3 python3-paho-mqtt ;;
+	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;
+	*) echo "usage: $0 build|test|lint|demo|bench|cross..." >&2 && exit 64 ;;
+	esac
+}
+
+missing_of() {
+	for package in "$@"; do
+		dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+	done
+}
+
+wanted=
+for group in "$@"; do
+	wanted="$wanted $(packages_of "$group")"
+done
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+	# No Debian: trust what is there, the compiler will name what is not.
+	echo "note: this is no Debian; needed (under Debian's names):$wanted" >&2
+	exit 0
+fi
+
+# shellcheck disable=SC2086 # a list of words
+missing=$(missing_of $wanted | sort -u | tr '\n' ' ')
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+	as_root=
+elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+	as_root=sudo
+else
+	echo "missing packages; install them as root and try again:" >&2
+	echo "    apt-get install --no-install-recommends $missing" >&2
+	exit 1
+fi
+echo "installing: $missing"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086
+$as_root apt-get -qq update
+# shellcheck disable=SC2086
+$as_root apt-get -qq install -y --no-install-recommends $missing >/dev/null
