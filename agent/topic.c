@@ -41,8 +41,7 @@ static bool ends_inside_character(const unsigned char *text, size_t size)
 	return false;
 }
 
-/* What topics and filters have in common. */
-static const char *text_problem(const char *text, size_t size)
+const char *topic_text_problem(const char *text, size_t size)
 {
 	const unsigned char *bytes = (const unsigned char *)text;
 
@@ -90,7 +89,7 @@ static const char *share_problem(const char *filter, const char *selector, const
 
 const char *topic_problem(const char *topic, size_t size)
 {
-	const char *problem = text_problem(topic, size);
+	const char *problem = topic_text_problem(topic, size);
 	if (problem)
 		return problem;
 	if (mosquitto_pub_topic_check2(topic, size) != MOSQ_ERR_SUCCESS)
@@ -100,7 +99,7 @@ const char *topic_problem(const char *topic, size_t size)
 
 const char *topic_filter_problem(const char *filter, size_t size)
 {
-	const char *problem = text_problem(filter, size);
+	const char *problem = topic_text_problem(filter, size);
 	if (problem)
 		return problem;
 

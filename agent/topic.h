@@ -10,6 +10,9 @@
  * "contains a NUL byte", "is longer than 65535 bytes". The text is static. */
 const char *topic_problem(const char *topic, size_t size);
 
+/* The same for any text that MQTT wants as UTF-8: client ids, user names. */
+const char *topic_text_problem(const char *text, size_t size);
+
 /* The same for a topic filter to subscribe to, `$share/group/` included; also
  * "has a wildcard in the wrong place" and what is wrong with the group. */
 const char *topic_filter_problem(const char *filter, size_t size);

@@ -1,0 +1,161 @@
+/* What one key of the configuration means for another: keys that need each
+ * other, exclude each other, or belong to a version of MQTT.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include <lua.h>
+
+#include "config_read.h"
+
+/* A problem of a key below the value on top of the stack. */
+static void key_problem(struct reader *reader, const char *key, const char *problem)
+{
+	size_t mark = reader_enter(reader, key);
+	reader_problem(reader, "%s", problem);
+	reader_leave(reader, mark);
+}
+
+static void needs_v5(struct reader *reader, const struct link_config *link, const char *const *keys)
+{
+	if (link->version == MQTT_5)
+		return;
+	for (; *keys; keys++)
+		if (reader_has(reader, *keys))
+			key_problem(reader, *keys, "needs version = \"5\"");
+}
+
+void check_subscription(struct reader *reader, const struct link_config *link, size_t index)
+{
+	static const char *const only_v5[] = {"no_local", "retain_as_published", "retain_handling", NULL};
+	const struct subscription *subscription = &link->subscriptions[index];
+
+	if (lua_istable(reader->L, -1))
+		needs_v5(reader, link, only_v5);
+	if (!subscription->filter)
+		return;
+	if (subscription->no_local && strncmp(subscription->filter, "$share/", 7) == 0)
+		key_problem(reader, "no_local", "cannot be used with a $share filter");
+	for (size_t i = 0; i < index; i++) {
+		const char *other = link->subscriptions[i].filter;
+		if (other && strcmp(other, subscription->filter) == 0)
+			reader_problem(reader, "topic filter \"%.60s\" is listed twice", other);
+	}
+}
+
+static void check_announcement(struct reader *reader, const char *key, const struct announcement *announcement)
+{
+	bool given = announcement->payload || announcement->qos > 0 || announcement->retain;
+
+	if (given && !announcement->topic)
+		key_problem(reader, key, "expected a `topic`");
+}
+
+static void check_credentials(struct reader *reader, const struct link_config *link)
+{
+	if (link->password && strlen(link->password) > MQTT_TEXT_MAX)
+		key_problem(reader, "password", "is longer than 65535 bytes");
+	if (link->password && !link->username && link->version != MQTT_5)
+		key_problem(reader, "password", "needs a `username` before version = \"5\"");
+	if (link->socks5.username && strlen(link->socks5.username) > 255)
+		key_problem(reader, "socks5", "expected a user name of at most 255 bytes");
+	if (link->socks5.password && strlen(link->socks5.password) > 255)
+		key_problem(reader, "socks5", "expected a password of at most 255 bytes");
+	if (link->socks5.password && !link->socks5.username)
+		key_problem(reader, "socks5", "expected a user name before the password");
+}
+
+/* A pre-shared key takes the place of certificates. */
+static void check_psk(struct reader *reader, const struct tls_config *tls)
+{
+	size_t size = strlen(tls->psk);
+
+	if (size == 0 || size % 2 != 0 || strspn(tls->psk, "0123456789abcdefABCDEF") != size)
+		key_problem(reader, "psk", "expected an even number of hexadecimal digits");
+	if (!tls->identity)
+		key_problem(reader, "psk", "needs `identity`");
+	if (tls->ca || tls->capath || tls->cert || tls->key)
+		key_problem(reader, "psk", "cannot be used together with `ca`, `capath`, `cert` or `key`");
+}
+
+static void check_tls(struct reader *reader, const struct link_config *link)
+{
+	const struct tls_config *tls = &link->tls;
+	size_t mark = reader_enter(reader, "tls");
+
+	if (link->n_urls > 0 && !link->urls[0].tls)
+		reader_problem(reader, "needs an mqtts:// url");
+	if (tls->cert && !tls->key)
+		key_problem(reader, "cert", "needs `key`");
+	if (tls->key && !tls->cert)
+		key_problem(reader, "key", "needs `cert`");
+	if (tls->key_password && !tls->key)
+		key_problem(reader, "key_password", "needs `key`");
+	if (tls->identity && !tls->psk)
+		key_problem(reader, "identity", "needs `psk`");
+	if (tls->psk)
+		check_psk(reader, tls);
+	reader_leave(reader, mark);
+}
+
+void check_link(struct reader *reader, const struct link_config *link)
+{
+	static const char *const only_v5[] = {"session_expiry", "receive_maximum", NULL};
+
+	needs_v5(reader, link, only_v5);
+	check_credentials(reader, link);
+	check_announcement(reader, "will", &link->will);
+	check_announcement(reader, "birth", &link->birth);
+	if (reader_has(reader, "tls"))
+		check_tls(reader, link);
+	if (link->reconnect_min_ms > link->reconnect_max_ms)
+		key_problem(reader, "reconnect", "expected `min` to be at most `max`");
+}
+
+static bool share_a_broker(const struct link_config *a, const struct link_config *b)
+{
+	for (size_t i = 0; i < a->n_urls; i++)
+		for (size_t j = 0; j < b->n_urls; j++)
+			if (a->urls[i].port == b->urls[j].port && strcasecmp(a->urls[i].host, b->urls[j].host) == 0)
+				return true;
+	return false;
+}
+
+/* A broker lets only one connection have a client id. */
+static void check_client_id(struct reader *reader, const struct config *config, size_t index)
+{
+	const struct link_config *link = &config->links[index];
+
+	for (size_t i = 0; i < index; i++) {
+		const struct link_config *other = &config->links[i];
+		if (!link->client_id || !other->client_id || strcmp(link->client_id, other->client_id) != 0 ||
+		    !share_a_broker(link, other))
+			continue;
+		size_t mark = reader_enter(reader, link->name);
+		size_t name_mark = reader_enter(reader, "client_id");
+		reader_problem(reader, "is the same as links.%s.client_id, on the same broker: each would throw the other out",
+		               other->name);
+		reader_leave(reader, name_mark);
+		reader_leave(reader, mark);
+	}
+}
+
+void check_links(struct reader *reader, const struct config *config)
+{
+	const char *first = NULL;
+
+	for (size_t i = 0; i < config->n_links; i++) {
+		const struct link_config *link = &config->links[i];
+		check_client_id(reader, config, i);
+		if (!link->is_default)
+			continue;
+		if (first) {
+			size_t mark = reader_enter(reader, link->name), key_mark = reader_enter(reader, "default");
+			reader_problem(reader, "expected one default link, got links.%s as well", first);
+			reader_leave(reader, key_mark);
+			reader_leave(reader, mark);
+		}
+		first = link->name;
+	}
+}
