@@ -121,6 +121,9 @@ void problems_release(struct problems *problems);
 struct config *config_load(const char *path, struct problems *problems);
 void config_free(struct config *config);
 
+/* "Lua 5.4.6": what reads the configuration and runs the scripts. */
+const char *config_lua_version(void);
+
 /* Reads one link from the Lua table at `index` of L, with the keys of
  * agent.lua's `links`, plus `url` given apart when not NULL (mqtt.conn).
  * `gateway` is the gateway's name, for the default client id. Returns a

@@ -44,6 +44,11 @@ struct lua_State *config_state_open(size_t *memory_left)
 	return lua_newstate(allocate, memory_left);
 }
 
+const char *config_lua_version(void)
+{
+	return LUA_RELEASE;
+}
+
 static void too_long(lua_State *L, lua_Debug *event)
 {
 	lua_getinfo(L, "l", event); /* luaL_error() would name the line of the caller */

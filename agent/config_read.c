@@ -18,9 +18,8 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "nearest.h"
 #include "topic.h"
-
-#define KEY_MAX 64 /* longer keys are not compared */
 
 __attribute__((format(printf, 3, 0)))
 static void problem_va(struct reader *reader, int line, const char *format, va_list args)
@@ -115,30 +114,6 @@ void reader_leave(struct reader *reader, size_t mark)
 	reader->path[mark] = 0;
 }
 
-static size_t least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
-/* How many letters must be put in, left out or changed to make one of the other. */
-static size_t edit_distance(const char *a, const char *b)
-{
-	size_t row[KEY_MAX + 1], n = strlen(b);
-
-	for (size_t j = 0; j <= n; j++)
-		row[j] = j;
-	for (size_t i = 0; a[i]; i++) {
-		size_t diagonal = row[0];
-		row[0] = i + 1;
-		for (size_t j = 0; j < n; j++) {
-			size_t changed = diagonal + (a[i] != b[j]);
-			diagonal = row[j + 1];
-			row[j + 1] = least(changed, least(row[j], row[j + 1]) + 1);
-		}
-	}
-	return row[n];
-}
-
 static bool worth_naming(const struct field *field)
 {
 	return field->read != read_unsupported && strcmp(field->key, KEY_FIRST) != 0;
@@ -146,29 +121,23 @@ static bool worth_naming(const struct field *field)
 
 static const char *nearest_key(const struct field *fields, const char *key)
 {
-	const char *nearest = NULL;
-	size_t best = strlen(key) / 3 + 2; /* further away is another word */
+	const char *found = NULL;
+	size_t best = NEAREST_MAX + 1;
 
-	if (strlen(key) > KEY_MAX)
-		return NULL;
-	for (; fields->key; fields++) {
-		size_t distance = worth_naming(fields) ? edit_distance(key, fields->key) : best;
-		if (distance < best) {
-			best = distance;
-			nearest = fields->key;
-		}
-	}
-	return nearest;
+	for (; fields->key; fields++)
+		if (worth_naming(fields) && nearest(key, fields->key, &best))
+			found = fields->key;
+	return found;
 }
 
 static void unknown_key(struct reader *reader, const struct field *fields, const char *key)
 {
 	char known[512];
 	size_t used = 0;
-	const char *nearest = nearest_key(fields, key);
+	const char *meant = nearest_key(fields, key);
 
-	if (nearest) {
-		reader_problem(reader, "unknown key, did you mean `%s`?", nearest);
+	if (meant) {
+		reader_problem(reader, "unknown key, did you mean `%s`?", meant);
 		return;
 	}
 	*known = 0;
