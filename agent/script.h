@@ -35,7 +35,8 @@ struct script_host {
 	/* NULL, or why nothing can be queued for this link now ("queue full"). */
 	const char *(*refuses)(void *arg, const struct link *link);
 
-	/* Effects, called after the handler returned, in the order it made them. */
+	/* Effects, called after the handler returned, in the order it made them. No call of
+	 * the host may come back into a script. A message's time_ms is the host's to fill. */
 	void (*publish)(void *arg, struct link *link, const struct message *message);
 	void (*subscribe)(void *arg, struct link *link, const struct subscription *subscription);
 	void (*unsubscribe)(void *arg, struct link *link, const char *filter);
@@ -67,7 +68,7 @@ uint32_t script_origin(const struct script *script);
 struct script_stats script_stats(const struct script *script);
 
 /* True if it has the handler; `on_sent` and `on_drop` are worth asking for. */
-bool script_defines(const struct script *script, const char *handler);
+bool script_defines(struct script *script, const char *handler);
 
 void script_start(struct script *script); /* effects of loading, then on_start() */
 void script_stop(struct script *script);  /* on_stop() */

@@ -1,0 +1,450 @@
+/* The table `mqtt` and link objects: `mqtt.pub(...)` acts on the default link,
+ * `core:pub(...)` on that one, through the same functions.
+ *
+ * A bad argument raises an error that names it. A state of the world (no such
+ * link, queue full) returns nil and a message. Nothing here touches a link: what
+ * is wanted is set aside as an effect.
+ */
+#include <lauxlib.h>
+#include <lua.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api.h"
+#include "topic.h"
+#include "value.h"
+
+#define LINK_TYPE "link"
+#define PACKET_MAX 268435455
+
+/* One call of pub or sub while its arguments are read. */
+struct draft {
+	struct link *link; /* NULL: the default one */
+	bool is_method;    /* of that link */
+	bool unknown_link; /* a name was given, and there is none of that name */
+	int qos;
+	bool retain;
+	struct subscription subscription;
+};
+
+static int fail(lua_State *L, const char *why)
+{
+	lua_pushnil(L);
+	lua_pushstring(L, why);
+	return 2;
+}
+
+static struct link *default_link(lua_State *L)
+{
+	const struct script_host *host = script_of(L)->host;
+
+	return host->link_default(host->arg);
+}
+
+/* The link object of a method's first argument. */
+static struct link *self_link(lua_State *L)
+{
+	return *(struct link **)luaL_checkudata(L, 1, LINK_TYPE);
+}
+
+/* Pushes the object of a link, always the same one for the same link. */
+static int push_link(lua_State *L, struct link *link)
+{
+	struct link **object;
+
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, "tidegate.links");
+	if (lua_rawgetp(L, -1, link) == LUA_TNIL) {
+		lua_pop(L, 1);
+		object = lua_newuserdatauv(L, sizeof link, 0);
+		*object = link;
+		luaL_setmetatable(L, LINK_TYPE);
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, -3, link);
+	}
+	lua_remove(L, -2);
+	return 1;
+}
+
+static int check_qos(lua_State *L, int arg)
+{
+	lua_Integer qos = lua_isinteger(L, arg) ? lua_tointeger(L, arg) : -1;
+
+	if (lua_isnoneornil(L, arg))
+		return 1;
+	luaL_argcheck(L, qos >= 0 && qos <= 2, arg, "qos: 0, 1 or 2 expected");
+	return (int)qos;
+}
+
+static bool check_retain(lua_State *L, int arg)
+{
+	if (!lua_isnoneornil(L, arg) && !lua_isboolean(L, arg))
+		luaL_argerror(L, arg, lua_pushfstring(L, "retain: boolean expected, got %s", luaL_typename(L, arg)));
+	return lua_toboolean(L, arg);
+}
+
+static struct bytes check_topic(lua_State *L, int arg)
+{
+	struct bytes topic;
+	const char *problem;
+
+	topic.data = api_check_string(L, arg, "topic", &topic.size);
+	problem = topic_problem(topic.data, topic.size);
+	if (problem)
+		luaL_argerror(L, arg, lua_pushfstring(L, "topic %s", problem));
+	return topic;
+}
+
+static struct bytes check_payload(lua_State *L, int arg)
+{
+	struct bytes payload;
+
+	if (!lua_isstring(L, arg))
+		luaL_argerror(L, arg, lua_pushfstring(L, "payload: string or number expected, got %s",
+		                                      luaL_typename(L, arg)));
+	payload.data = lua_tolstring(L, arg, &payload.size);
+	luaL_argcheck(L, payload.size <= PACKET_MAX, arg, "payload is larger than MQTT's 256 MB");
+	return payload;
+}
+
+static const char *check_filter(lua_State *L, int arg)
+{
+	size_t size;
+	const char *filter = api_check_string(L, arg, "filter", &size);
+	const char *problem = topic_filter_problem(filter, size);
+
+	if (problem)
+		luaL_argerror(L, arg, lua_pushfstring(L, "filter %s", problem));
+	return filter;
+}
+
+static void option_link(lua_State *L, const struct api_option *option, void *target)
+{
+	const struct script_host *host = script_of(L)->host;
+	struct link **object = luaL_testudata(L, -1, LINK_TYPE);
+	struct draft *draft = target;
+
+	if (draft->is_method)
+		luaL_error(L, "%s: the method of a link acts on that link", option->path);
+	if (object)
+		draft->link = *object;
+	else if (lua_type(L, -1) == LUA_TSTRING)
+		draft->link = host->link_named(host->arg, lua_tostring(L, -1));
+	else
+		api_option_expected(L, option, "link or its name");
+	draft->unknown_link = !draft->link;
+}
+
+static void option_ctx(lua_State *L, const struct api_option *option, void *target)
+{
+	struct buffer *context = &script_of(L)->context;
+	char err[300];
+
+	(void)target;
+	if (value_encode(L, -1, option->path, context, err, sizeof err))
+		luaL_error(L, "%s", err);
+}
+
+static void option_properties(lua_State *L, const struct api_option *option, void *target)
+{
+	(void)option;
+	(void)target;
+	api_properties_read(L, -1, &script_of(L)->properties);
+}
+
+static void option_unsupported(lua_State *L, const struct api_option *option, void *target)
+{
+	(void)target;
+	luaL_error(L, "%s: not supported by this version", option->path);
+}
+
+/* The link to act on: the method's, that of `opts`, or the default one. NULL:
+ * the caller returns no_link(). */
+static struct link *link_of(lua_State *L, const struct draft *draft)
+{
+	return draft->link || draft->unknown_link ? draft->link : default_link(L);
+}
+
+static int no_link(lua_State *L, const struct draft *draft)
+{
+	return fail(L, draft->unknown_link ? "unknown link" : "no default link");
+}
+
+/* Sets the message aside; returns its token, or nil and why not. */
+static int publish(lua_State *L, const struct draft *draft, struct bytes topic, struct bytes payload)
+{
+	struct script *script = script_of(L);
+	const struct script_host *host = script->host;
+	struct link *link = link_of(L, draft);
+	struct message message = { .topic = topic, .payload = payload, .origin = script->origin };
+	const char *refusal;
+
+	if (!link)
+		return no_link(L, draft);
+	refusal = host->refuses(host->arg, link);
+	if (refusal)
+		return fail(L, refusal);
+	message.properties = (struct bytes){ script->properties.data, script->properties.size };
+	message.context = (struct bytes){ script->context.data, script->context.size };
+	message.qos = (uint8_t)draft->qos;
+	message.retain = draft->retain;
+	message.seq = host->next_seq(host->arg);
+	if (effects_publish(&script->effects, link, &message))
+		return script_effect_failed(L);
+	lua_pushinteger(L, (lua_Integer)message.seq);
+	return 1;
+}
+
+static const struct api_option pub_options[] = {
+	{ "opts.qos", api_option_int, offsetof(struct draft, qos), 2 },
+	{ "opts.retain", api_option_bool, offsetof(struct draft, retain), 0 },
+	{ "opts.ctx", option_ctx, 0, 0 },
+	{ "opts.link", option_link, 0, 0 },
+	{ "opts.properties", option_properties, 0, 0 },
+	{ "opts.ttl", option_unsupported, 0, 0 },
+	{ "opts.priority", option_unsupported, 0, 0 },
+	{ NULL, NULL, 0, 0 },
+};
+
+static const struct api_option sub_options[] = {
+	{ "opts.qos", api_option_int, offsetof(struct draft, subscription.qos), 2 },
+	{ "opts.link", option_link, 0, 0 },
+	{ "opts.no_local", api_option_bool, offsetof(struct draft, subscription.no_local), 0 },
+	{ "opts.retain_as_published", api_option_bool, offsetof(struct draft, subscription.retain_as_published), 0 },
+	{ "opts.retain_handling", api_option_int, offsetof(struct draft, subscription.retain_handling), 2 },
+	{ NULL, NULL, 0, 0 },
+};
+
+/* The actions: `first` is where the arguments begin, behind the link object of a
+ * method. */
+static int do_pub(lua_State *L, struct draft *draft, int first)
+{
+	struct script *script = script_of(L);
+	struct bytes topic = check_topic(L, first), payload = check_payload(L, first + 1);
+
+	script->properties.size = script->context.size = 0;
+	draft->qos = 1;
+	api_options_read(L, first + 2, "opts", pub_options, draft);
+	return publish(L, draft, topic, payload);
+}
+
+static int do_pubx(lua_State *L, struct draft *draft, int first)
+{
+	struct script *script = script_of(L);
+	struct bytes topic = check_topic(L, first), payload = check_payload(L, first + 1);
+
+	script->properties.size = script->context.size = 0;
+	draft->qos = check_qos(L, first + 2);
+	draft->retain = check_retain(L, first + 3);
+	return publish(L, draft, topic, payload);
+}
+
+static int subscribe(lua_State *L, struct draft *draft)
+{
+	struct link *link = link_of(L, draft);
+
+	if (!link)
+		return no_link(L, draft);
+	if (effects_subscribe(&script_of(L)->effects, link, &draft->subscription))
+		return script_effect_failed(L);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int do_sub(lua_State *L, struct draft *draft, int first)
+{
+	draft->subscription = (struct subscription){ .filter = (char *)(uintptr_t)check_filter(L, first), .qos = 1 };
+	api_options_read(L, first + 1, "opts", sub_options, draft);
+	return subscribe(L, draft);
+}
+
+static int do_subx(lua_State *L, struct draft *draft, int first)
+{
+	draft->subscription.filter = (char *)(uintptr_t)check_filter(L, first);
+	draft->subscription.qos = check_qos(L, first + 1);
+	return subscribe(L, draft);
+}
+
+static int do_unsub(lua_State *L, struct draft *draft, int first)
+{
+	const char *filter = check_filter(L, first);
+	struct link *link = link_of(L, draft);
+
+	if (!link)
+		return no_link(L, draft);
+	if (effects_unsubscribe(&script_of(L)->effects, link, filter))
+		return script_effect_failed(L);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int do_disconnect(lua_State *L, struct draft *draft, int first)
+{
+	struct link *link = link_of(L, draft);
+
+	(void)first;
+	if (!link)
+		return no_link(L, draft);
+	if (effects_disconnect(&script_of(L)->effects, link))
+		return script_effect_failed(L);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static int do_is_connected(lua_State *L, struct draft *draft, int first)
+{
+	const struct script_host *host = script_of(L)->host;
+	struct link *link = link_of(L, draft);
+
+	(void)first;
+	if (!link)
+		return no_link(L, draft);
+	lua_pushboolean(L, host->link_up(host->arg, link));
+	return 1;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(lua_State *L, struct draft *draft, int first);
+} actions[] = {
+	{ "pub", do_pub },     { "pubx", do_pubx },   { "sub", do_sub },
+	{ "subx", do_subx },   { "unsub", do_unsub }, { "disconnect", do_disconnect },
+	{ "is_connected", do_is_connected },
+};
+
+/* mqtt.NAME: acts on the default link; the upvalue is the action's number. */
+static int on_default(lua_State *L)
+{
+	struct draft draft = { 0 };
+
+	return actions[lua_tointeger(L, lua_upvalueindex(1))].run(L, &draft, 1);
+}
+
+/* link:NAME: acts on that link. */
+static int on_link(lua_State *L)
+{
+	struct draft draft = { .link = self_link(L), .is_method = true };
+
+	return actions[lua_tointeger(L, lua_upvalueindex(1))].run(L, &draft, 2);
+}
+
+static int link_depth(lua_State *L)
+{
+	const struct script_host *host = script_of(L)->host;
+
+	lua_pushinteger(L, (lua_Integer)host->link_depth(host->arg, self_link(L)));
+	return 1;
+}
+
+static int link_name_of(lua_State *L)
+{
+	const struct script_host *host = script_of(L)->host;
+
+	lua_pushstring(L, host->link_name(host->arg, self_link(L)));
+	return 1;
+}
+
+static int link_to_string(lua_State *L)
+{
+	const struct script_host *host = script_of(L)->host;
+
+	lua_pushfstring(L, "link %s", host->link_name(host->arg, self_link(L)));
+	return 1;
+}
+
+static int mqtt_link(lua_State *L)
+{
+	const struct script_host *host = script_of(L)->host;
+	struct link *link = host->link_named(host->arg, api_check_string(L, 1, "name", NULL));
+
+	return link ? push_link(L, link) : fail(L, "unknown link");
+}
+
+/* Raises what config_link_read() complained about. */
+static int raise_problems(lua_State *L, const struct problems *problems)
+{
+	luaL_Buffer b;
+
+	luaL_buffinit(L, &b);
+	for (size_t i = 0; i < problems->n; i++) {
+		if (i)
+			luaL_addstring(&b, "; ");
+		luaL_addstring(&b, problems->lines[i]);
+	}
+	luaL_pushresult(&b);
+	return luaL_error(L, "%s", lua_tostring(L, -1));
+}
+
+/* mqtt.conn(url, name [, opts]) */
+static int mqtt_conn(lua_State *L)
+{
+	struct script *script = script_of(L);
+	const struct script_host *host = script->host;
+	const char *url = api_check_string(L, 1, "url", NULL), *name = api_check_string(L, 2, "name", NULL);
+	struct link_config *config;
+	struct link *link;
+	char err[200] = "";
+
+	lua_settop(L, 3);
+	if (lua_isnil(L, 3)) {
+		lua_newtable(L);
+		lua_replace(L, 3);
+	}
+	if (!lua_istable(L, 3))
+		luaL_argerror(L, 3, lua_pushfstring(L, "opts: table expected, got %s", luaL_typename(L, 3)));
+	problems_release(&script->problems);
+	config = config_link_read(L, 3, host->agent_name, name, url, &script->problems);
+	if (!config)
+		return raise_problems(L, &script->problems);
+	link = host->link_reserve(host->arg, name, err, sizeof err);
+	if (!link) {
+		config_link_free(config);
+		return fail(L, err);
+	}
+	if (effects_connect(&script->effects, link, config))
+		return script_effect_failed(L);
+	return push_link(L, link);
+}
+
+static void set_actions(lua_State *L, lua_CFunction function)
+{
+	for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+		lua_pushinteger(L, (lua_Integer)i);
+		lua_pushcclosure(L, function, 1);
+		lua_setfield(L, -2, actions[i].name);
+	}
+}
+
+/* The metatable of link objects. It is closed to scripts: a `__gc` put there
+ * would run out of reach of the CPU limit. */
+static void open_link_type(lua_State *L)
+{
+	static const luaL_Reg methods[] = { { "depth", link_depth }, { "name", link_name_of }, { NULL, NULL } };
+
+	luaL_newmetatable(L, LINK_TYPE);
+	lua_pushliteral(L, LINK_TYPE);
+	lua_setfield(L, -2, "__metatable");
+	lua_pushcfunction(L, link_to_string);
+	lua_setfield(L, -2, "__tostring");
+	luaL_newlib(L, methods);
+	set_actions(L, on_link);
+	lua_getfield(L, -1, "is_connected");
+	lua_setfield(L, -2, "connected");
+	lua_setfield(L, -2, "__index");
+	lua_pop(L, 1);
+}
+
+static int open_mqtt(lua_State *L)
+{
+	static const luaL_Reg functions[] = { { "conn", mqtt_conn }, { "link", mqtt_link }, { NULL, NULL } };
+
+	luaL_newlib(L, functions);
+	set_actions(L, on_default);
+	return 1;
+}
+
+void api_mqtt_open(struct lua_State *L)
+{
+	open_link_type(L);
+	luaL_requiref(L, "mqtt", open_mqtt, 1);
+	lua_pop(L, 1);
+}

@@ -1,0 +1,99 @@
+/* Option tables: every key is looked up in a list, its reader takes the value.
+ * A misspelt option that is silently ignored would be found out in the field
+ * only, so it raises.
+ */
+#include <lauxlib.h>
+#include <lua.h>
+#include <string.h>
+
+#include "api.h"
+#include "nearest.h"
+
+/* "opts.qos" → "qos" */
+static const char *key_of(const struct api_option *option)
+{
+	const char *dot = strrchr(option->path, '.');
+
+	return dot ? dot + 1 : option->path;
+}
+
+static int unknown_key(lua_State *L, const char *what, const char *key, const struct api_option *options)
+{
+	const char *meant = NULL;
+	size_t best = NEAREST_MAX + 1;
+
+	for (; options->path; options++)
+		if (nearest(key, key_of(options), &best))
+			meant = key_of(options);
+	if (meant)
+		return luaL_error(L, "%s.%s: unknown key; did you mean '%s'?", what, key, meant);
+	return luaL_error(L, "%s.%s: unknown key", what, key);
+}
+
+static const struct api_option *find(lua_State *L, const char *what, const struct api_option *options)
+{
+	const struct api_option *option = options;
+	const char *key;
+
+	if (lua_type(L, -2) != LUA_TSTRING) {
+		luaL_error(L, "%s: keys are names, got a %s", what, luaL_typename(L, -2));
+		return NULL;
+	}
+	key = lua_tostring(L, -2);
+	while (option->path && strcmp(key_of(option), key) != 0)
+		option++;
+	if (!option->path)
+		unknown_key(L, what, key, options);
+	return option;
+}
+
+void api_options_read(struct lua_State *L, int index, const char *what, const struct api_option *options,
+                      void *target)
+{
+	if (lua_isnoneornil(L, index))
+		return;
+	index = lua_absindex(L, index);
+	if (!lua_istable(L, index))
+		luaL_error(L, "%s: table expected, got %s", what, luaL_typename(L, index));
+	luaL_checkstack(L, 8, what);
+	lua_pushnil(L);
+	while (lua_next(L, index)) {
+		const struct api_option *option = find(L, what, options);
+
+		option->read(L, option, target);
+		lua_pop(L, 1);
+	}
+}
+
+const char *api_check_string(struct lua_State *L, int arg, const char *name, size_t *size)
+{
+	if (lua_type(L, arg) != LUA_TSTRING)
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: string expected, got %s", name, luaL_typename(L, arg)));
+	return lua_tolstring(L, arg, size);
+}
+
+int api_option_expected(struct lua_State *L, const struct api_option *option, const char *expected)
+{
+	if (lua_type(L, -1) == LUA_TNUMBER)
+		return luaL_error(L, "%s: %s expected, got %s", option->path, expected, lua_tostring(L, -1));
+	return luaL_error(L, "%s: %s expected, got %s", option->path, expected, luaL_typename(L, -1));
+}
+
+void api_option_bool(struct lua_State *L, const struct api_option *option, void *target)
+{
+	if (!lua_isboolean(L, -1))
+		api_option_expected(L, option, "boolean");
+	*(bool *)(void *)((char *)target + option->offset) = lua_toboolean(L, -1);
+}
+
+void api_option_int(struct lua_State *L, const struct api_option *option, void *target)
+{
+	lua_Integer number = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
+
+	if (number < 0 || number > option->max) {
+		lua_pushfstring(L, option->max == 1 ? "0 or %d" : option->max == 2 ? "0, 1 or %d" : "0 to %d", option->max);
+		lua_insert(L, -2);
+		api_option_expected(L, option, lua_tostring(L, -2));
+	}
+	*(int *)(void *)((char *)target + option->offset) = (int)number;
+}

@@ -1,0 +1,256 @@
+/* The libraries are Lua's own, with a few functions taken out and five replaced.
+ *
+ * A loop is stopped by an error from a count hook, and Lua keeps hooks off while
+ * that error looks for somebody to catch it. Whatever of the script's ran then
+ * could loop for ever: message handlers (hence xpcall), `__close` of a coroutine
+ * the error went through uncaught (hence coroutine.create and wrap), and `__gc`
+ * at any time (hence setmetatable).
+ */
+#include "sandbox.h"
+
+#include <ctype.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdint.h>
+#include <unistd.h>
+
+/* In the table of loaded modules while a module's chunk runs. */
+static const char loading;
+
+/* xpcall(f, handler, ...): pcall, and then the handler. */
+static int xpcall_end(lua_State *L, int status, lua_KContext context)
+{
+	(void)context;
+	if (status == LUA_OK || status == LUA_YIELD) {
+		lua_pushboolean(L, 1);
+		lua_replace(L, 1);
+		return lua_gettop(L);
+	}
+	lua_pushboolean(L, 0);
+	lua_pushvalue(L, 1);
+	lua_pushvalue(L, -3);
+	(void)lua_pcall(L, 1, 1, 0);
+	return 2;
+}
+
+static int safe_xpcall(lua_State *L)
+{
+	int arguments = lua_gettop(L) - 2;
+
+	luaL_checktype(L, 2, LUA_TFUNCTION);
+	lua_pushvalue(L, 1);
+	lua_copy(L, 2, 1);
+	lua_replace(L, 2);
+	return xpcall_end(L, lua_pcallk(L, arguments, LUA_MULTRET, 0, 0, xpcall_end), 0);
+}
+
+static int safe_setmetatable(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TTABLE);
+	luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
+	if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
+		return luaL_error(L, "cannot change a protected metatable");
+	lua_settop(L, 2);
+	if (lua_istable(L, 2)) {
+		lua_pushliteral(L, "__gc");
+		luaL_argcheck(L, lua_rawget(L, 2) == LUA_TNIL, 2, "__gc is not available to scripts");
+	}
+	lua_settop(L, 2);
+	lua_setmetatable(L, 1);
+	return 1;
+}
+
+/* load(chunk [, name [, mode [, env]]]) with the mode always "t". The number of
+ * arguments matters to the original: an env of nil is not the same as none. */
+static int text_load(lua_State *L)
+{
+	int arguments = lua_gettop(L);
+
+	luaL_argexpected(L, lua_isstring(L, 1) || lua_isfunction(L, 1), 1, "string or function");
+	if (arguments < 3)
+		lua_settop(L, arguments = 3);
+	lua_pushliteral(L, "t");
+	lua_replace(L, 3);
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	lua_call(L, arguments, LUA_MULTRET);
+	return lua_gettop(L);
+}
+
+static int coroutine_end(lua_State *L, int status, lua_KContext context)
+{
+	(void)context;
+	if (status != LUA_OK && status != LUA_YIELD)
+		return lua_error(L);
+	return lua_gettop(L);
+}
+
+/* What a coroutine runs instead of the script's function: calls that, protected,
+ * and raises again what it raised. By then its variables are closed and hooks
+ * are on again. */
+static int coroutine_body(lua_State *L)
+{
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	return coroutine_end(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, coroutine_end), 0);
+}
+
+/* coroutine.create and coroutine.wrap; the original is the upvalue. */
+static int make_coroutine(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TFUNCTION);
+	lua_settop(L, 1);
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	lua_pushcclosure(L, coroutine_body, 1);
+	lua_call(L, 1, 1);
+	return 1;
+}
+
+/* "rules.deadband" → true: letters, digits, `_` and `-`, parted by single dots. */
+static int is_module_name(const char *name, size_t size)
+{
+	int inside = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		if (name[i] == '.') {
+			if (!inside)
+				return 0;
+			inside = 0;
+		} else if (isalnum((unsigned char)name[i]) || name[i] == '_' || name[i] == '-') {
+			inside = 1;
+		} else {
+			return 0;
+		}
+	}
+	return inside;
+}
+
+/* Pushes the path of the module's file, the upvalue being the directory; raises
+ * if there is none. */
+static const char *module_path(lua_State *L, const char *name)
+{
+	static const char *const places[] = { "%s/%s.lua", "%s/lib/%s.lua" };
+	const char *directory = lua_tostring(L, lua_upvalueindex(1));
+	const char *relative = luaL_gsub(L, name, ".", "/");
+
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+		const char *path = lua_pushfstring(L, places[i], directory, relative);
+
+		if (access(path, F_OK) == 0)
+			return path;
+	}
+	luaL_error(L, "module '%s' not found: no file '%s', no file '%s'", name, lua_tostring(L, -2),
+	           lua_tostring(L, -1));
+	return NULL;
+}
+
+/* run_module(name, path) → the module's value, never nil. */
+static int run_module(lua_State *L)
+{
+	if (luaL_loadfilex(L, lua_tostring(L, 2), "t") != LUA_OK)
+		return lua_error(L);
+	lua_insert(L, 1);
+	lua_call(L, 2, 1);
+	if (lua_isnil(L, -1))
+		lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* Runs the module at `path` and enters its value (or, if it raises, nothing) in
+ * the table of loaded modules at index 2. Leaves the value or the error. */
+static int load_module(lua_State *L, const char *name, const char *path)
+{
+	int status;
+
+	lua_pushlightuserdata(L, (void *)(uintptr_t)&loading);
+	lua_setfield(L, 2, name);
+	lua_pushcfunction(L, run_module);
+	lua_pushstring(L, name);
+	lua_pushstring(L, path);
+	status = lua_pcall(L, 2, 1, 0);
+	if (status == LUA_OK)
+		lua_pushvalue(L, -1);
+	else
+		lua_pushnil(L);
+	lua_setfield(L, 2, name);
+	return status;
+}
+
+static int safe_require(lua_State *L)
+{
+	size_t size;
+	const char *name = luaL_checklstring(L, 1, &size);
+
+	luaL_argcheck(L, is_module_name(name, size), 1,
+	              "module names are made of letters, digits, '_' and '-', parted by single dots");
+	lua_settop(L, 1);
+	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+	if (lua_getfield(L, 2, name) == LUA_TLIGHTUSERDATA && lua_touserdata(L, 3) == &loading)
+		return luaL_error(L, "module '%s' requires itself", name);
+	if (!lua_isnil(L, 3))
+		return 1;
+	return load_module(L, name, module_path(L, name)) == LUA_OK ? 1 : lua_error(L);
+}
+
+/* Replaces field `name` of the table on top by `function`, which gets the
+ * original as its upvalue. */
+static void wrap(lua_State *L, const char *name, lua_CFunction function)
+{
+	lua_getfield(L, -1, name);
+	lua_pushcclosure(L, function, 1);
+	lua_setfield(L, -2, name);
+}
+
+static void remove_field(lua_State *L, const char *name)
+{
+	lua_pushnil(L);
+	lua_setfield(L, -2, name);
+}
+
+static void open_base(lua_State *L, const char *directory)
+{
+	luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
+	remove_field(L, "dofile");
+	remove_field(L, "loadfile");
+	wrap(L, "load", text_load);
+	wrap(L, "xpcall", safe_xpcall);
+	wrap(L, "setmetatable", safe_setmetatable);
+	lua_pushstring(L, directory);
+	lua_pushcclosure(L, safe_require, 1);
+	lua_setfield(L, -2, "require");
+	lua_pop(L, 1);
+}
+
+/* A table of `os` with the clock functions only. */
+static int open_os(lua_State *L)
+{
+	static const char *const kept[] = { "time", "date", "clock", "difftime" };
+
+	lua_newtable(L);
+	lua_pushcfunction(L, luaopen_os);
+	lua_call(L, 0, 1);
+	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+		lua_getfield(L, -1, kept[i]);
+		lua_setfield(L, -3, kept[i]);
+	}
+	lua_pop(L, 1);
+	return 1;
+}
+
+void sandbox_open(struct lua_State *L, const char *directory)
+{
+	open_base(L, directory);
+	luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
+	luaL_requiref(L, LUA_MATHLIBNAME, luaopen_math, 1);
+	luaL_requiref(L, LUA_UTF8LIBNAME, luaopen_utf8, 1);
+	luaL_requiref(L, LUA_OSLIBNAME, open_os, 1);
+	lua_pop(L, 4);
+	luaL_requiref(L, LUA_STRLIBNAME, luaopen_string, 1);
+	remove_field(L, "dump");
+	luaL_requiref(L, LUA_COLIBNAME, luaopen_coroutine, 1);
+	wrap(L, "create", make_coroutine);
+	wrap(L, "wrap", make_coroutine);
+	lua_pop(L, 2);
+}

@@ -1,0 +1,14 @@
+/* Lua's standard libraries as far as scripts get them: nothing that reaches
+ * files, processes, bytecode or the inside of the interpreter, and nothing that
+ * lets a script run code out of reach of its CPU limit.
+ */
+#ifndef TIDEGATE_SANDBOX_H
+#define TIDEGATE_SANDBOX_H
+
+struct lua_State;
+
+/* Opens them in the globals of L. `require` finds modules below `directory` and
+ * `directory`/lib. May raise a memory error. */
+void sandbox_open(struct lua_State *L, const char *directory);
+
+#endif
