@@ -57,19 +57,20 @@ void problems_release(struct problems *problems)
 }
 
 /* The line in `file:12: text`; those without one come last. */
-static int problem_line(const char *text, size_t file_size)
+static int problem_line(const char *text, const char *file)
 {
-	int line = text[file_size] == ':' ? atoi(text + file_size + 1) : 0;
+	size_t size = strlen(file);
+	int line = strncmp(text, file, size) == 0 && text[size] == ':' ? atoi(text + size + 1) : 0;
 	return line > 0 ? line : INT_MAX;
 }
 
 /* Stable, by insertion: there are few. */
-static void sort_by_line(char **lines, size_t n, size_t file_size)
+static void sort_by_line(char **lines, size_t n, const char *file)
 {
 	for (size_t i = 1; i < n; i++) {
 		char *text = lines[i];
 		size_t j = i;
-		for (; j > 0 && problem_line(lines[j - 1], file_size) > problem_line(text, file_size); j--)
+		for (; j > 0 && problem_line(lines[j - 1], file) > problem_line(text, file); j--)
 			lines[j] = lines[j - 1];
 		lines[j] = text;
 	}
@@ -379,7 +380,18 @@ static char *read_source(const char *path, size_t *size)
 	return source;
 }
 
-struct config *config_load(const char *path, struct problems *problems)
+static void ask_about_scripts(struct loading *loading, config_script_check *check)
+{
+	const struct config *config = loading->config;
+	struct problems *problems = loading->reader.problems;
+	size_t known = problems->n;
+
+	for (size_t i = 0; check && i < config->n_scripts; i++)
+		check(config, config->scripts[i], problems);
+	loading->reader.failed |= problems->n > known;
+}
+
+struct config *config_load(const char *path, config_script_check *check, struct problems *problems)
 {
 	struct loading loading = {.reader = {.problems = problems, .file = path}};
 	size_t known = problems->n;
@@ -394,6 +406,7 @@ struct config *config_load(const char *path, struct problems *problems)
 	if (loading.config && set_defaults(loading.config, path) == 0) {
 		loading.reader.directory = loading.config->directory;
 		load(&loading);
+		ask_about_scripts(&loading, check);
 	} else {
 		reader_out_of_memory(&loading.reader);
 	}
@@ -401,7 +414,7 @@ struct config *config_load(const char *path, struct problems *problems)
 	if (!loading.reader.failed)
 		return loading.config;
 	config_free(loading.config);
-	sort_by_line(problems->lines + known, problems->n - known, strlen(path));
+	sort_by_line(problems->lines + known, problems->n - known, path);
 	return NULL;
 }
 

@@ -116,9 +116,13 @@ struct problems {
 void problems_add(struct problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void problems_release(struct problems *problems);
 
-/* Reads `path`. Returns the configuration, or NULL with one or more problems
- * added. Free with config_free(). */
-struct config *config_load(const char *path, struct problems *problems);
+/* Adds what is wrong inside one script; `config` may be incomplete. */
+typedef void config_script_check(const struct config *config, const char *script, struct problems *problems);
+
+/* Reads `path`, and asks `check` (may be NULL) about each script it names. Returns
+ * the configuration, or NULL with one or more problems added, those of the file
+ * in the order of its lines. Free with config_free(). */
+struct config *config_load(const char *path, config_script_check *check, struct problems *problems);
 void config_free(struct config *config);
 
 /* "Lua 5.4.6": what reads the configuration and runs the scripts. */

@@ -134,8 +134,8 @@ static void check_client_id(struct reader *reader, const struct config *config, 
 			continue;
 		size_t mark = reader_enter(reader, link->name);
 		size_t name_mark = reader_enter(reader, "client_id");
-		reader_problem(reader, "is the same as links.%s.client_id, on the same broker: each would throw the other out",
-		               other->name);
+		reader_problem(reader, "is the same as links.%s.client_id, on the same broker: "
+		               "each would throw the other out", other->name);
 		reader_leave(reader, name_mark);
 		reader_leave(reader, mark);
 	}

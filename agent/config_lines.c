@@ -162,9 +162,10 @@ static void remember(struct scanner *scanner, int line)
 		lines->entries = entries;
 		lines->capacity = capacity;
 	}
-	char *path = strdup(scanner->path);
-	if (path)
-		lines->entries[lines->n++] = (struct entry){path, line};
+	lines->entries[lines->n].line = line;
+	lines->entries[lines->n].path = strdup(scanner->path);
+	if (lines->entries[lines->n].path)
+		lines->n++;
 	else
 		scanner->failed = true;
 }

@@ -412,7 +412,8 @@ void read_link(struct reader *reader, const char *gateway, const char *url, stru
 {
 	set_defaults(link);
 	if (!good_name(link->name))
-		reader_problem(reader, "expected a link name of 1 to %d letters, digits, `-`, `_` and `.`", LINK_NAME_MAX);
+		reader_problem(reader, "expected a link name of 1 to %d letters, digits, `-`, `_` and `.`",
+		               LINK_NAME_MAX);
 	if (!lua_istable(reader->L, -1)) {
 		reader_expected(reader, "a table");
 		return;

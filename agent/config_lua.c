@@ -144,7 +144,8 @@ static int l_undefined(lua_State *L)
 static void keep_harmless(lua_State *L)
 {
 	static const char *const harmless[] = {
-		"_VERSION", "assert", "error", "ipairs", "next", "pairs", "select", "tonumber", "tostring", "type", NULL,
+		"_VERSION", "assert", "error", "ipairs", "next", "pairs", "select",
+		"tonumber", "tostring", "type", NULL,
 	};
 
 	lua_pushglobaltable(L);

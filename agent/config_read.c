@@ -143,7 +143,8 @@ static void unknown_key(struct reader *reader, const struct field *fields, const
 	*known = 0;
 	for (; fields->key && used < sizeof known; fields++)
 		if (worth_naming(fields))
-			used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", fields->key);
+			used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
+			                         fields->key);
 	reader_problem(reader, "unknown key, expected one of %s", known);
 }
 
@@ -337,9 +338,9 @@ static bool parse_quantity(const char *text, const struct unit *units, double *v
 /* The shortest way to write it down. */
 static void show_quantity(int64_t value, const struct unit *units, char *out, size_t out_size)
 {
-	while (units[1].name && (value % units->factor != 0 || value == 0))
-		units++;
-	snprintf(out, out_size, "%lld%s", (long long)(value / units->factor), units->name);
+	while (value % units->factor != 0)
+		units++; /* the last one is 1 */
+	snprintf(out, out_size, "%lld%s", (long long)(value / units->factor), value ? units->name : "");
 }
 
 /* A quantity in the smallest unit, from a number (in `number_unit`s) or a text. */
@@ -420,7 +421,8 @@ char *reader_copy(struct reader *reader, char **target)
 		return NULL;
 	}
 	free(*target);
-	return *target = copy;
+	*target = copy;
+	return *target;
 }
 
 void read_secret(struct reader *reader, const struct field *field, void *target)

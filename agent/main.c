@@ -51,40 +51,23 @@ static const char *config_path(const struct options *options)
 	return access(HERE, F_OK) == 0 || access(ELSEWHERE, F_OK) != 0 ? HERE : ELSEWHERE;
 }
 
-/* Every script must compile; they are not run. */
-static void check_scripts(const struct config *config, struct problems *problems)
+/* It must compile; it is not run. */
+static void check_script(const struct config *config, const char *path, struct problems *problems)
 {
 	struct script_limits limits = {.memory_bytes = config->memory_bytes, .call_ms = config->call_ms};
 	char err[1024];
+	struct script *script = script_open(path, config->directory, 0, limits, NULL, err, sizeof err);
 
-	for (size_t i = 0; i < config->n_scripts; i++) {
-		struct script *script =
-			script_open(config->scripts[i], config->directory, 0, limits, NULL, err, sizeof err);
-		if (script)
-			script_close(script);
-		else
-			problems_add(problems, "%s", err);
-	}
-}
-
-/* The configuration, or NULL with every problem of it and of the scripts. */
-static struct config *load_checked(const char *path, struct problems *problems)
-{
-	struct config *config = config_load(path, problems);
-
-	if (!config)
-		return NULL;
-	check_scripts(config, problems);
-	if (problems->n == 0)
-		return config;
-	config_free(config);
-	return NULL;
+	if (script)
+		script_close(script);
+	else
+		problems_add(problems, "%s", err);
 }
 
 static int run_run(const struct options *options)
 {
 	struct problems problems = {0};
-	struct config *config = load_checked(config_path(options), &problems);
+	struct config *config = config_load(config_path(options), check_script, &problems);
 	int status = EXIT_CONFIG;
 
 	log_setup(LOG_LEVEL_INFO, LOG_TARGET_STDERR); /* until the configuration says where to */
@@ -101,7 +84,7 @@ static int run_check(const struct options *options)
 {
 	const char *path = config_path(options);
 	struct problems problems = {0};
-	struct config *config = load_checked(path, &problems);
+	struct config *config = config_load(path, check_script, &problems);
 	int status = EXIT_CONFIG;
 
 	for (size_t i = 0; i < problems.n; i++)

@@ -4,7 +4,6 @@
 #ifndef TIDEGATE_CONFIG_FILE_H
 #define TIDEGATE_CONFIG_FILE_H
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +40,7 @@ static inline struct config *load(const char *source)
 {
 	problems_release(&problems);
 	write_file("agent.lua", source);
-	return config_load(in_directory("agent.lua"), &problems);
+	return config_load(in_directory("agent.lua"), NULL, &problems);
 }
 
 /* Loads what must be right. */
@@ -64,20 +63,15 @@ static inline const char *shorten(char *text)
 	return text;
 }
 
-/* True if exactly these problems were found, in that order, shortened. Ends
- * with NULL. */
-static inline bool gives(const char *source, ...)
+/* True if exactly these problems were found, in that order, shortened. */
+static inline bool gives_list(const char *source, const char *const *expected)
 {
 	struct config *config = load(source);
 	bool same = !config;
 	size_t n = 0;
-	const char *expected;
-	va_list args;
 
-	va_start(args, source);
-	for (; (expected = va_arg(args, const char *)); n++)
-		same = same && n < problems.n && strcmp(shorten(problems.lines[n]), expected) == 0;
-	va_end(args);
+	for (; expected[n]; n++)
+		same = same && n < problems.n && strcmp(shorten(problems.lines[n]), expected[n]) == 0;
 	same = same && n == problems.n;
 	for (size_t i = 0; !same && i < problems.n; i++)
 		fprintf(stderr, "got: %s\n", problems.lines[i]);
@@ -85,6 +79,16 @@ static inline bool gives(const char *source, ...)
 		fprintf(stderr, "got no problem\n");
 	config_free(config);
 	return same;
+}
+#define gives(source, ...) gives_list(source, (const char *const[]){__VA_ARGS__, NULL})
+
+/* One link named core with these keys, a problem on line 1. */
+static inline bool link_gives(const char *keys, const char *expected)
+{
+	char source[2048], line[1024];
+	snprintf(source, sizeof source, "return {" STORE " links = { core = { %s } } }", keys);
+	snprintf(line, sizeof line, "agent.lua:1: links.core%s", expected);
+	return gives(source, line);
 }
 
 static inline bool is(const char *text, const char *expected)

@@ -6,15 +6,6 @@
 
 #include "config_file.h"
 
-/* One link named core with these keys, a problem on line 1. */
-static bool link_gives(const char *keys, const char *expected)
-{
-	char source[2048], line[1024];
-	snprintf(source, sizeof source, "return {" STORE " links = { core = { %s } } }", keys);
-	snprintf(line, sizeof line, "agent.lua:1: links.core%s", expected);
-	return gives(source, line, NULL);
-}
-
 static void defaults(void)
 {
 	struct config *config = good("return {" STORE "links = { core = { url = 'mqtt://broker' } } }");
@@ -31,7 +22,8 @@ static void defaults(void)
 	CHECK(is(config->store_path, in_directory("queue.db")));
 
 	CHECK(config->n_links == 1 && is(link->name, "core") && link->is_default);
-	CHECK(link->n_urls == 1 && is(link->urls[0].host, "broker") && link->urls[0].port == 1883 && !link->urls[0].tls);
+	CHECK(link->n_urls == 1 && is(link->urls[0].host, "broker"));
+	CHECK(link->urls[0].port == 1883 && !link->urls[0].tls);
 	CHECK(link->window == 100 && link->reconnect_min_ms == 1000 && link->reconnect_max_ms == 60000);
 	CHECK(link->ack_timeout_ms == 30000 && link->keepalive_ms == 60000 && link->version == 4);
 	CHECK(!link->clean_session && link->session_expiry_ms == 0 && link->receive_maximum == 0);
@@ -101,39 +93,41 @@ static void everything(void)
 static void unknown_keys(void)
 {
 	CHECK(link_gives("ulr = 'mqtt://h', url = 'mqtt://h'", ".ulr: unknown key, did you mean `url`?"));
-	CHECK(link_gives("url = 'mqtt://h', reconnect = { minimum = 1 }", ".reconnect.minimum: unknown key, expected one of min, max"));
+	CHECK(link_gives("url = 'mqtt://h', reconnect = { minimum = 1 }",
+	                 ".reconnect.minimum: unknown key, expected one of min, max"));
 	CHECK(link_gives("url = 'mqtt://h', keepalives = 5", ".keepalives: unknown key, did you mean `keepalive`?"));
 	CHECK(gives("return {" STORE "\n  links = {},\n  skripts = {},\n  [\"sto re\"] = 1 }",
 	            "agent.lua:3: skripts: unknown key, did you mean `scripts`?",
-	            "agent.lua:4: sto re: unknown key, did you mean `store`?", NULL));
+	            "agent.lua:4: sto re: unknown key, did you mean `store`?"));
 	CHECK(gives("return {" STORE "links = {}, 5 }",
-	            "agent.lua:1: [1]: expected `key = value`, got a value without a name", NULL));
+	            "agent.lua:1: [1]: expected `key = value`, got a value without a name"));
 	CHECK(link_gives("url = 'mqtt://h', exactly_once = true", ".exactly_once: is for kdb+ links only"));
 	CHECK(link_gives("url = 'mqtt://h', ack_topic = 'x'", ".ack_topic: is not supported by this version"));
 }
 
 static void wrong_types(void)
 {
-	CHECK(gives("return 5", "agent.lua: expected the file to return a table, got a number", NULL));
-	CHECK(gives("", "agent.lua: expected the file to return a table, got nothing", NULL));
-	CHECK(gives("return {" STORE "}", "agent.lua: expected `links` or `scripts`", NULL));
+	CHECK(gives("return 5", "agent.lua: expected the file to return a table, got a number"));
+	CHECK(gives("", "agent.lua: expected the file to return a table, got nothing"));
+	CHECK(gives("return {" STORE "}", "agent.lua: expected `links` or `scripts`"));
 	CHECK(gives("return {" STORE "links = 5,\nscripts = 'a.lua',\nlog = true,\nname = 7 }",
 	            "agent.lua:1: links: expected a table of links, got a number",
 	            "agent.lua:2: scripts: expected a list of scripts, { \"scripts/*.lua\" }, got a string",
 	            "agent.lua:3: log: expected a table, got a boolean",
-	            "agent.lua:4: name: expected a string, got a number", NULL));
+	            "agent.lua:4: name: expected a string, got a number"));
 	CHECK(link_gives("url = 5", ".url: expected a URL in a string, got a number"));
 	CHECK(link_gives("url = 'mqtt://h', default = 1", ".default: expected true or false, got 1"));
-	CHECK(link_gives("url = 'mqtt://h', subscribe = 'x'", ".subscribe: expected a list of topic filters, got a string"));
+	CHECK(link_gives("url = 'mqtt://h', subscribe = 'x'",
+	                 ".subscribe: expected a list of topic filters, got a string"));
 	CHECK(link_gives("url = 'mqtt://h', subscribe = { 5 }",
 	                 ".subscribe[1]: expected a topic filter or { filter, qos = 1 }, got a number"));
 	CHECK(link_gives("url = 'mqtt://h', subscribe = { 'a', [3] = 'b' }",
 	                 ".subscribe: expected a list of topic filters without holes or keys"));
 	CHECK(link_gives("url = 'mqtt://h', client_id = 'a\\0b'", ".client_id: contains a NUL byte"));
 	CHECK(gives("return {" STORE "links = { 'mqtt://h' } }",
-	            "agent.lua:1: links: expected `name = { url = ... }`, got a link without a name", NULL));
+	            "agent.lua:1: links: expected `name = { url = ... }`, got a link without a name"));
 	CHECK(gives("return {" STORE "links = { ['a b'] = { url = 'mqtt://h' } } }",
-	            "agent.lua:1: links.a b: expected a link name of 1 to 64 letters, digits, `-`, `_` and `.`", NULL));
+	            "agent.lua:1: links.a b: expected a link name of 1 to 64 letters, digits, `-`, `_` and `.`"));
 }
 
 static void scripts(void)
@@ -148,64 +142,90 @@ static void scripts(void)
 	CHECK(config->n_scripts == 2 && is(config->scripts[0], in_directory("scripts/b.lua")));
 	CHECK(config->n_scripts == 2 && is(config->scripts[1], in_directory("scripts/a.lua")));
 	config_free(config);
-	CHECK(gives("return {" STORE "scripts = { 'scripts/*.moon',\n'none.lua',\n'scripts/lib.lua',\n5,\n'gone/*.lua' } }",
+	CHECK(gives("return {" STORE "scripts = { 'scripts/*.moon',\n"
+	            "'none.lua',\n'scripts/lib.lua',\n5,\n'gone/*.lua' } }",
 	            "agent.lua:1: scripts[1]: expected script files, got no match for scripts/*.moon",
 	            "agent.lua:2: scripts[2]: expected a script, got no such file: none.lua",
 	            "agent.lua:3: scripts[3]: expected script files, got no match for scripts/lib.lua",
 	            "agent.lua:4: scripts[4]: expected a string, got a number",
-	            "agent.lua:5: scripts[5]: cannot read the directory of gone/*.lua", NULL));
+	            "agent.lua:5: scripts[5]: cannot read the directory of gone/*.lua"));
 
 	problems_release(&problems);
 	write_file("[x]/agent.lua", "return { store = { path = 'q.db' }, scripts = { '*.lua' } }");
-	config = config_load(in_directory("[x]/agent.lua"), &problems);
+	config = config_load(in_directory("[x]/agent.lua"), NULL, &problems);
 	CHECK(config && config->n_scripts == 1);
 	config_free(config);
 }
 
+static void says_its_name(const struct config *config, const char *script, struct problems *into)
+{
+	if (strstr(script, "a.lua"))
+		problems_add(into, "a.lua:7: wrong, says %s", config->name);
+}
+
+static void scripts_are_asked_about(void)
+{
+	problems_release(&problems);
+	write_file("agent.lua", "return {" STORE "name = 'gw', scripts = { 'scripts/*.lua' },\nhttp = 1 }");
+	CHECK(!config_load(in_directory("agent.lua"), says_its_name, &problems));
+	CHECK(problems.n == 2 && strstr(problems.lines[0], "agent.lua:2: http"));
+	CHECK(problems.n == 2 && is(problems.lines[1], "a.lua:7: wrong, says gw"));
+	problems_release(&problems);
+	write_file("agent.lua", "return {" STORE "name = 'gw', scripts = { 'scripts/*.lua' } }");
+	CHECK(!config_load(in_directory("agent.lua"), says_its_name, &problems) && problems.n == 1);
+}
+
 static void store_directory(void)
 {
-	CHECK(gives("return { links = {}, store = {\npath = 'none/queue.db' } }", "agent.lua:2: store.path: directory none: No such file or directory", NULL));
+	CHECK(gives("return { links = {}, store = {\npath = 'none/queue.db' } }",
+	            "agent.lua:2: store.path: directory none: No such file or directory"));
 	CHECK(gives("return { links = {}, store = { path = 'sub/.' } }",
-	            "agent.lua:1: store.path: directory sub: No such file or directory", NULL));
+	            "agent.lua:1: store.path: directory sub: No such file or directory"));
 	mkdir(in_directory("sub"), 0777);
 	CHECK(gives("return { links = {},\n store = { path = 'sub/.' } }",
-	            "agent.lua:2: store.path: sub/. is a directory, expected a file", NULL));
+	            "agent.lua:2: store.path: sub/. is a directory, expected a file"));
 	CHECK(gives("return { links = {}, store = { path = 'agent.lua/queue.db' } }",
-	            "agent.lua:1: store.path: agent.lua is no directory", NULL));
+	            "agent.lua:1: store.path: agent.lua is no directory"));
 	CHECK(gives("return { links = {}, store = { path = '' } }",
-	            "agent.lua:1: store.path: is empty", NULL));
+	            "agent.lua:1: store.path: is empty"));
 }
 
 static void lua_errors(void)
 {
-	CHECK(gives("return {\n  links = { a = 1\n", "agent.lua:3: '}' expected (to close '{' at line 2) near <eof>", NULL));
-	CHECK(gives("\nlocal x = nil .. 'a'", "agent.lua:2: attempt to concatenate a nil value", NULL));
-	CHECK(gives("error('oh\\nno')", "agent.lua:1: oh?no", NULL));
-	CHECK(gives("error({})", "agent.lua: the error is no text", NULL));
-	CHECK(gives("for i = 1, math.huge do end", "agent.lua:1: does not come to an end (an endless loop?)", NULL));
-	CHECK(gives("return { name = ('x'):rep(1e9) }", "agent.lua: not enough memory", NULL));
-	CHECK(gives("local t = {}\nfor i = 1, 1e9 do t[i] = tostring(i) end", "agent.lua: not enough memory", NULL));
-	CHECK(gives("return {" STORE "links = {}, log = { level = degub } }", "agent.lua:1: unknown name `degub`", NULL));
+	CHECK(gives("return {\n  links = { a = 1\n",
+	            "agent.lua:3: '}' expected (to close '{' at line 2) near <eof>"));
+	CHECK(gives("\nlocal x = nil .. 'a'", "agent.lua:2: attempt to concatenate a nil value"));
+	CHECK(gives("error('oh\\nno')", "agent.lua:1: oh?no"));
+	CHECK(gives("error({})", "agent.lua: the error is no text"));
+	CHECK(gives("for i = 1, math.huge do end", "agent.lua:1: does not come to an end (an endless loop?)"));
+	CHECK(gives("return { name = ('x'):rep(1e9) }", "agent.lua: not enough memory"));
+	CHECK(gives("local t = {}\nfor i = 1, 1e9 do t[i] = tostring(i) end", "agent.lua: not enough memory"));
+	CHECK(gives("return {" STORE "links = {}, log = { level = degub } }",
+	            "agent.lua:1: unknown name `degub`"));
 	CHECK(gives("os.exit(0)", "agent.lua:1: unknown name `os`",
-	            "agent.lua:1: attempt to index a nil value (global 'os')", NULL));
-	CHECK(gives("return { name = env() }", "agent.lua:1: bad argument #1 to 'env' (string expected, got no value)", NULL));
-	static const char *const harmful[] = {"io", "debug", "load", "loadfile", "dofile", "require", "print", "setmetatable",
-	                                      "getmetatable", "collectgarbage", "pcall", "xpcall", "rawset", "coroutine", "package"};
+	            "agent.lua:1: attempt to index a nil value (global 'os')"));
+	CHECK(gives("return { name = env() }",
+	            "agent.lua:1: bad argument #1 to 'env' (string expected, got no value)"));
+	static const char *const harmful[] = {
+		"io", "debug", "load", "loadfile", "dofile", "require", "print", "setmetatable", "getmetatable",
+		"collectgarbage", "pcall", "xpcall", "rawset", "coroutine", "package",
+	};
 	for (size_t i = 0; i < sizeof harmful / sizeof *harmful; i++) {
 		char source[128], expected[128];
 		snprintf(source, sizeof source, "if %s then end return {" STORE "links = {} }", harmful[i]);
 		snprintf(expected, sizeof expected, "agent.lua:1: unknown name `%s`", harmful[i]);
-		CHECK(gives(source, expected, NULL));
+		CHECK(gives(source, expected));
 	}
 	write_bytes("binary.lua", "\x1bLua", 4);
 	problems_release(&problems);
-	CHECK(!config_load(in_directory("binary.lua"), &problems) && problems.n == 1 &&
+	CHECK(!config_load(in_directory("binary.lua"), NULL, &problems) && problems.n == 1 &&
 	      strstr(problems.lines[0], "attempt to load a binary chunk"));
 	problems_release(&problems);
-	CHECK(!config_load(in_directory("absent.lua"), &problems) && problems.n == 1 &&
+	CHECK(!config_load(in_directory("absent.lua"), NULL, &problems) && problems.n == 1 &&
 	      strstr(problems.lines[0], "absent.lua: cannot be read: No such file or directory"));
 	problems_release(&problems);
-	CHECK(!config_load(directory, &problems) && problems.n == 1 && strstr(problems.lines[0], "Is a directory"));
+	CHECK(!config_load(directory, NULL, &problems) && problems.n == 1 &&
+	      strstr(problems.lines[0], "Is a directory"));
 }
 
 static void env_and_file(void)
@@ -219,11 +239,11 @@ static void env_and_file(void)
 	CHECK(gives("return {" STORE "links = { a = { url = 'mqtt://h', username = 'u',\n"
 	            "password = file 'none',\nwindow = 0 } } }",
 	            "agent.lua:2: file: cannot read none: No such file or directory",
-	            "agent.lua:3: links.a.window: expected a whole number from 1 to 65535, got 0", NULL));
+	            "agent.lua:3: links.a.window: expected a whole number from 1 to 65535, got 0"));
 	CHECK(gives("return {" STORE "links = {}, name = file('/dev/null/x') .. 'a' }",
-	            "agent.lua:1: file: cannot read /dev/null/x: Not a directory", NULL));
+	            "agent.lua:1: file: cannot read /dev/null/x: Not a directory"));
 	CHECK(gives("return {" STORE "links = {}, name = 'a' .. file('/tmp') }",
-	            "agent.lua:1: file: cannot read /tmp: Is a directory", NULL));
+	            "agent.lua:1: file: cannot read /tmp: Is a directory"));
 }
 
 static void lines_of_keys(void)
@@ -239,7 +259,8 @@ static void lines_of_keys(void)
 	            "      url = 'mqtt://h', -- window = {\n"
 	            "      [ 'window' ] =\n" /* 13 */
 	            "        0; [ [[keepalive]] ] = -1,\n" /* 14 */
-	            "      client_id = (function(x, y) for i = 1, 2 do local a, b = i, { 1, 2 } end return '' end)(1, 2),\n"
+	            "      client_id = (function(x, y) for i = 1, 2 do local a, b = i, { 1, 2 } end "
+	            "return '' end)(1, 2),\n"
 	            "      subscribe = {\n"
 	            "        'a', 'b/#/c',\n" /* 17 */
 	            "        { 'c', qos = 9 },\n"
@@ -250,7 +271,7 @@ static void lines_of_keys(void)
 	            "  },\n" STORE
 	            "}",
 	            "agent.lua:13: links.a.window: expected a whole number from 1 to 65535, got 0",
-	            "agent.lua:14: links.a.keepalive: expected 0ms to 65535s, got -1",
+	            "agent.lua:14: links.a.keepalive: expected 0 to 65535s, got -1",
 	            "agent.lua:15: links.a.client_id: is empty",
 	            "agent.lua:17: links.a.subscribe[2]: topic filter \"b/#/c\" has a wildcard in the wrong place",
 	            "agent.lua:18: links.a.subscribe[3].qos: expected a whole number from 0 to 2, got 9",
@@ -258,14 +279,14 @@ static void lines_of_keys(void)
 	            "agent.lua:19: links.a.subscribe[4][2]: expected `key = value`, got a value without a name",
 	            "agent.lua:22: links.b: expected `url` or `urls`",
 	            "agent.lua:22: links.b.links: unknown key, expected one of url, urls, default, window, reconnect, "
-	            "ack_timeout, queue, client_id, username, password, version, clean_session, session_expiry, keepalive, "
-	            "receive_maximum, subscribe, will, birth, tls, socks5, bind", NULL));
+	            "ack_timeout, queue, client_id, username, password, version, clean_session, session_expiry, "
+	            "keepalive, receive_maximum, subscribe, will, birth, tls, socks5, bind"));
 	CHECK(gives("local config = {\n" STORE "\n  links = {},\n  http = 'x' }\nreturn config",
-	            "agent.lua:4: http: expected a port from 1 to 65535, as in \"127.0.0.1:9464\"", NULL));
+	            "agent.lua:4: http: expected a port from 1 to 65535, as in \"127.0.0.1:9464\""));
 	CHECK(gives("local c = { }\nc.http = ':1'\nc.links = {}\nc.store = {path='queue.db'}\nreturn c",
-	            "agent.lua: http: expected a host name or address, as in \"127.0.0.1:9464\"", NULL));
+	            "agent.lua: http: expected a host name or address, as in \"127.0.0.1:9464\""));
 	CHECK(gives("\xef\xbb\xbfreturn {" STORE "links = {},\n\n  http = 'u@h:1' }",
-	            "agent.lua:3: http: expected host:port, as in \"127.0.0.1:9464\"", NULL));
+	            "agent.lua:3: http: expected host:port, as in \"127.0.0.1:9464\""));
 }
 
 static void long_path(void)
@@ -278,7 +299,7 @@ static void long_path(void)
 	strcat(name, "/agent.lua");
 	write_file(name, source);
 	problems_release(&problems);
-	CHECK(!config_load(in_directory(name), &problems) && problems.n == 1 &&
+	CHECK(!config_load(in_directory(name), NULL, &problems) && problems.n == 1 &&
 	      strstr(problems.lines[0], "ddd/agent.lua:3: attempt to concatenate"));
 }
 
@@ -290,6 +311,7 @@ int main(void)
 	RUN(unknown_keys);
 	RUN(wrong_types);
 	RUN(scripts);
+	RUN(scripts_are_asked_about);
 	RUN(store_directory);
 	RUN(lua_errors);
 	RUN(env_and_file);
