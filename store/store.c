@@ -14,6 +14,7 @@
 
 #define APPLICATION_ID 0x54494445 /* "TIDE" in the file's header */
 #define SCHEMA_VERSION 1
+#define LOCK_WAIT_MS 1000 /* a killed process's lock lives as long as its corpse: restarts are quick */
 #define SEQ_BLOCK 1024 /* sequence numbers reserved at a time: one write to meta for so many messages */
 
 struct note {
@@ -258,6 +259,7 @@ struct store *store_open(const char *path, enum store_durability durability, cha
 		return NULL;
 	}
 	sqlite3_extended_result_codes(store->database, 1);
+	sqlite3_busy_timeout(store->database, LOCK_WAIT_MS);
 	if (initialise(store, path, durability, err, err_size) < 0) {
 		store_close(store);
 		return NULL;
