@@ -41,8 +41,8 @@ struct script {
 /* The script that runs in L. */
 struct script *script_of(struct lua_State *L);
 
-/* Adds the function at index 2 for the filter at index 1; may raise. */
-void script_register(struct lua_State *L);
+/* Adds the function at index 2 for the filter at index 1. 0, or raises. */
+int script_register(struct lua_State *L);
 
 /* Raises what an effect that could not be set aside means. */
 int script_effect_failed(struct lua_State *L);

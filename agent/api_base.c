@@ -19,8 +19,7 @@ static int base_on(lua_State *L)
 	luaL_argcheck(L, strncmp(filter, "$share/", 7) != 0, 1,
 	              "$share is for subscriptions; on() only compares topics: leave out $share/GROUP/");
 	luaL_checktype(L, 2, LUA_TFUNCTION);
-	script_register(L);
-	return 0;
+	return script_register(L);
 }
 
 /* Logs the text on top. Log lines are C strings: a NUL byte is shown as \0. */

@@ -37,10 +37,13 @@ void *quota_realloc(struct quota *quota, void *data, size_t old_size, size_t siz
 	    (others > quota->memory_bytes || size > quota->memory_bytes - others))
 		return NULL;
 	fresh = realloc(data, size);
-	if (!fresh && size > old_size)
-		return NULL;
+	if (!fresh) {
+		if (size > old_size)
+			return NULL;
+		fresh = data; /* Lua relies on shrinking to succeed */
+	}
 	quota->used_bytes = others + size;
-	return fresh ? fresh : data; /* Lua relies on shrinking to succeed */
+	return fresh;
 }
 
 /* For a new block Lua passes a type where the old size would be. */

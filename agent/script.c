@@ -237,26 +237,34 @@ static void push_registrations(lua_State *L, struct script *script)
 	lua_rawsetp(L, LUA_REGISTRYINDEX, script);
 }
 
-void script_register(lua_State *L)
+static int grow_registrations(struct script *script)
 {
-	struct script *script = script_of(L);
-	size_t n = script->n_registrations, max = script->max_registrations;
+	size_t max = script->max_registrations, more = 2 * max + 8;
 	struct registration *list = script->registrations;
 
-	if (n == max) {
-		list = quota_realloc(&script->quota, list, max * sizeof *list, (2 * max + 8) * sizeof *list);
-		if (!list)
-			out_of_memory(L);
-		script->registrations = list;
-		script->max_registrations = 2 * max + 8;
-	}
+	list = quota_realloc(&script->quota, list, max * sizeof *list, more * sizeof *list);
+	if (!list)
+		return -1;
+	script->registrations = list;
+	script->max_registrations = more;
+	return 0;
+}
+
+int script_register(lua_State *L)
+{
+	struct script *script = script_of(L);
+	size_t n = script->n_registrations;
+
+	if (n == script->max_registrations && grow_registrations(script))
+		return out_of_memory(L);
 	push_registrations(L, script);
 	lua_pushvalue(L, 1);
 	lua_rawseti(L, -2, (lua_Integer)(2 * n + 1));
 	lua_pushvalue(L, 2);
 	lua_rawseti(L, -2, (lua_Integer)(2 * n + 2));
-	list[n].filter = lua_tostring(L, 1);
+	script->registrations[n].filter = lua_tostring(L, 1);
 	script->n_registrations = n + 1;
+	return 0;
 }
 
 static int set_up(lua_State *L)
