@@ -85,6 +85,9 @@ test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed,
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
 	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
 
+test32: deps-cross ## the unit tests on a 32-bit machine (armhf, under qemu)
+	tests/cross.sh $(STORE_TESTS) $(AGENT_TESTS)
+
 tests: $(TESTS)
 
 # The store's tests link the store and SQLite, nothing of the agent: the linker guards the arrow.
@@ -127,7 +130,7 @@ clean: ## removes everything that was built
 	rm -rf build
 
 help:
-	@sed -n 's/^\([a-z]*\):.* ## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z0-9]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install demo bench test tests lint clean help
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all install demo bench test test32 tests lint clean help
+-include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)

@@ -87,6 +87,8 @@ static void expected_not_this(struct reader *reader, const char *what)
 		reader_problem(reader, "expected %s, got \"%.60s\"", what, lua_tostring(L, -1));
 	else if (lua_isinteger(L, -1))
 		reader_problem(reader, "expected %s, got %lld", what, (long long)lua_tointeger(L, -1));
+	else if (lua_type(L, -1) == LUA_TNUMBER && isnan(lua_tonumber(L, -1)))
+		reader_problem(reader, "expected %s, got no number (nan)", what); /* C libraries differ on its sign */
 	else if (lua_type(L, -1) == LUA_TNUMBER)
 		reader_problem(reader, "expected %s, got %.14g", what, lua_tonumber(L, -1));
 	else

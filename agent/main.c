@@ -56,7 +56,7 @@ static void check_script(const struct config *config, const char *path, struct p
 {
 	struct script_limits limits = {.memory_bytes = config->memory_bytes, .call_ms = config->call_ms};
 	char err[1024];
-	struct script *script = script_open(path, config->directory, 0, limits, NULL, err, sizeof err);
+	struct script *script = script_open(path, 0, limits, NULL, err, sizeof err);
 
 	if (script)
 		script_close(script);

@@ -409,7 +409,7 @@ static int start_scripts(struct agent *agent)
 		const char *slash = strrchr(config->scripts[i], '/');
 		uint32_t origin = store_name_id(agent->store, slash ? slash + 1 : config->scripts[i]);
 		struct script *script =
-		        script_open(config->scripts[i], config->directory, origin, limits, &agent->host, err, sizeof err);
+		        script_open(config->scripts[i], origin, limits, &agent->host, err, sizeof err);
 
 		if (!script) {
 			log_error("agent", "%s", err);

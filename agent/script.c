@@ -341,7 +341,7 @@ static void report(const struct script *script, char *err, size_t err_size)
 		(void)snprintf(err, err_size, "%s: %s", script->path, text);
 }
 
-static struct script *allocate(const char *path, const char *directory)
+static struct script *allocate(const char *path)
 {
 	struct script *script = calloc(1, sizeof *script);
 	const char *slash = strrchr(path, '/');
@@ -349,7 +349,7 @@ static struct script *allocate(const char *path, const char *directory)
 	if (!script)
 		return NULL;
 	script->path = strdup(path);
-	script->directory = strdup(directory);
+	script->directory = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
 	if (asprintf(&script->component, "script %s", slash ? slash + 1 : path) < 0)
 		script->component = NULL;
 	if (!script->path || !script->directory || !script->component) {
@@ -372,10 +372,10 @@ static int open_state(struct script *script)
 	return enter(script, load, NULL);
 }
 
-struct script *script_open(const char *path, const char *directory, uint32_t origin, struct script_limits limits,
+struct script *script_open(const char *path, uint32_t origin, struct script_limits limits,
                            const struct script_host *host, char *err, size_t err_size)
 {
-	struct script *script = allocate(path, directory);
+	struct script *script = allocate(path);
 
 	if (!script) {
 		(void)snprintf(err, err_size, "%s: not enough memory", path);

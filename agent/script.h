@@ -54,12 +54,12 @@ struct script_stats {
 	size_t memory_bytes;
 };
 
-/* Loads and runs the chunk in `path`; `directory` is where `require` looks
- * (DIR/?.lua and DIR/lib/?.lua). `origin` marks the messages it publishes.
+/* Loads and runs the chunk in `path`; `require` looks for modules beside it, and
+ * in `lib` beside it. `origin` marks the messages it publishes.
  * Effects of the chunk itself are kept until script_start(). NULL with the
  * reason (file:line: message) in `err`. `host` must outlive the script; NULL
  * loads for checking only: the chunk is compiled, not run. */
-struct script *script_open(const char *path, const char *directory, uint32_t origin, struct script_limits limits,
+struct script *script_open(const char *path, uint32_t origin, struct script_limits limits,
                            const struct script_host *host, char *err, size_t err_size);
 void script_close(struct script *script);
 

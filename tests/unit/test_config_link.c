@@ -48,7 +48,7 @@ static void numbers(void)
 	CHECK(link_gives("url = 'mqtt://h', queue = { rate = -1 }",
 	                 ".queue.rate: expected a number above 0 (messages per second), got -1"));
 	CHECK(link_gives("url = 'mqtt://h', queue = { rate = 0/0 }",
-	                 ".queue.rate: expected a number above 0 (messages per second), got -nan"));
+	                 ".queue.rate: expected a number above 0 (messages per second), got no number (nan)"));
 	CHECK(link_gives("url = 'mqtt://h', subscribe = { { 'a', qos = 3 } }",
 	                 ".subscribe[1].qos: expected a whole number from 0 to 2, got 3"));
 }

@@ -283,7 +283,7 @@ void config_link_free(struct link_config *config)
 
 static struct link_config *make_config(int n_urls, int n_subscriptions)
 {
-	static char *hosts[] = {"one", "two", "three"}, *filters[] = {"a/#", "b", "c"};
+	static char hosts[][8] = {"one", "two", "three"}, filters[][8] = {"a/#", "b", "c"};
 	struct link_config *config = calloc(1, sizeof *config);
 
 	config->name = strdup("core");

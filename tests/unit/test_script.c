@@ -298,7 +298,7 @@ static struct script *open_with(const char *source, size_t memory_bytes, int64_t
 	logged.size = 0;
 	error[0] = 0;
 	write_file("rules.lua", source, strlen(source));
-	return script_open(path_in("rules.lua"), directory, 42, limits, &host, error, sizeof error);
+	return script_open(path_in("rules.lua"), 42, limits, &host, error, sizeof error);
 }
 
 static struct script *open_or_abort(const char *source, size_t memory_bytes, int64_t call_ms)
@@ -403,9 +403,9 @@ static void refuses_to_load_what_is_wrong(void)
 	CHECK(refused("local t = {} for i = 1, 1e9 do t[i] = {} end", 60000,
 	              ": not enough memory (limit 8388608 bytes)"));
 	CHECK(refused("\033Lua", 60000, ":"));
-	CHECK(!script_open(path_in("none.lua"), directory, 1, limits, &host, error, sizeof error));
+	CHECK(!script_open(path_in("none.lua"), 1, limits, &host, error, sizeof error));
 	CHECK(strstr(error, "cannot open") && strstr(error, "none.lua"));
-	CHECK(!script_open(directory, directory, 1, limits, &host, error, sizeof error));
+	CHECK(!script_open(directory, 1, limits, &host, error, sizeof error));
 	CHECK(strstr(error, "cannot read"));
 }
 
@@ -418,7 +418,7 @@ static void names_long_paths_in_full(void)
 	strcpy(name + 100, ".lua");
 	write_file(name, "x = = 1", 7);
 	(void)snprintf(expected, sizeof expected, "%s:1: unexpected", path_in(name));
-	CHECK(!script_open(path_in(name), directory, 1, limits, &host, error, sizeof error));
+	CHECK(!script_open(path_in(name), 1, limits, &host, error, sizeof error));
 	CHECK(!strncmp(error, expected, strlen(expected)));
 	CHECK(unlink(path_in(name)) == 0);
 }
@@ -429,7 +429,7 @@ static void checking_only_compiles(void)
 	struct script *script;
 
 	write_file("rules.lua", "error('never run')", 18);
-	script = script_open(path_in("rules.lua"), directory, 1, limits, NULL, error, sizeof error);
+	script = script_open(path_in("rules.lua"), 1, limits, NULL, error, sizeof error);
 	if (!script)
 		abort();
 	script_start(script);
@@ -437,7 +437,7 @@ static void checking_only_compiles(void)
 	CHECK(!script_defines(script, "on_message"));
 	script_close(script);
 	write_file("rules.lua", "x =", 3);
-	CHECK(!script_open(path_in("rules.lua"), directory, 1, limits, NULL, error, sizeof error));
+	CHECK(!script_open(path_in("rules.lua"), 1, limits, NULL, error, sizeof error));
 	CHECK(strstr(error, "rules.lua:1: unexpected symbol"));
 }
 
