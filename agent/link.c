@@ -48,7 +48,8 @@ struct link {
 	struct loop_watch socket, attempt_done;
 	struct loop_timer retry, deadline, tick;
 	struct subscriptions subscriptions;
-	char *session; /* from an earlier process, until the first greeting */
+	char *session;          /* from an earlier process, until the first greeting */
+	char session_peer[160]; /* whose session `subscriptions` speaks of */
 	struct link_stats stats;
 	char component[80];
 	unsigned random; /* for jitter only */
@@ -94,7 +95,8 @@ static void log_problem(struct link *link, const char *what, int64_t retry_ms)
 
 static int64_t tick_ms(const struct link *link)
 {
-	int64_t tick = link->config->keepalive_ms / 8;
+	int64_t keepalive_ms = link->state >= UP ? link->greeting.keepalive_ms : link->config->keepalive_ms;
+	int64_t tick = keepalive_ms / 8;
 
 	if (tick < 500)
 		tick = 500;
@@ -197,8 +199,10 @@ static void restore_session(struct link *link)
 		return;
 	describe_peer(link, peer, sizeof peer);
 	length = strlen(peer);
-	if (link->greeting.session_present && strncmp(link->session, peer, length) == 0 && link->session[length] == '\n')
+	if (link->greeting.session_present && strncmp(link->session, peer, length) == 0 && link->session[length] == '\n') {
 		subscriptions_restore(&link->subscriptions, link->session + length + 1);
+		snprintf(link->session_peer, sizeof link->session_peer, "%s", peer);
+	}
 	free(link->session);
 	link->session = NULL;
 }
@@ -206,14 +210,18 @@ static void restore_session(struct link *link)
 static void go_up(struct link *link)
 {
 	char peer[160];
+	bool known;
 
 	loop_timer_cancel(link->loop, &link->deadline);
 	link->state = UP;
+	loop_timer_set(link->loop, &link->tick, loop_now_ms(link->loop) + tick_ms(link));
 	link->up_since_ms = link->progress_ms = loop_now_ms(link->loop);
 	link->last_problem[0] = '\0';
 	restore_session(link);
-	subscriptions_reset(&link->subscriptions, link->greeting.session_present);
 	describe_peer(link, peer, sizeof peer);
+	known = link->greeting.session_present && strcmp(peer, link->session_peer) == 0;
+	subscriptions_reset(&link->subscriptions, known);
+	snprintf(link->session_peer, sizeof link->session_peer, "%s", peer);
 	log_info(link->component, "connected peer=%s session=%s", peer,
 	         link->greeting.session_present ? "present" : "new");
 	link->events->up(link->arg, link);
@@ -352,12 +360,21 @@ static void on_subscribed(void *arg, int handle, int qos)
 	link->events->session(link->arg, link);
 }
 
+static void on_unsubscribed(void *arg, int handle)
+{
+	struct link *link = arg;
+
+	if (subscriptions_ended(&link->subscriptions, handle))
+		link->events->session(link->arg, link);
+}
+
 static const struct transport_events transport_events = {
         .greeted = on_greeted,
         .message = on_message,
         .acknowledged = on_acknowledged,
         .refused = on_refused,
         .subscribed = on_subscribed,
+        .unsubscribed = on_unsubscribed,
 };
 
 /* ---- opening and closing ---- */
@@ -519,12 +536,9 @@ struct link_stats link_stats(const struct link *link)
 	return link->stats;
 }
 
-char *link_session(const struct link *link)
+char *link_session(struct link *link)
 {
-	char peer[160];
-
-	describe_peer(link, peer, sizeof peer);
-	return subscriptions_text(&link->subscriptions, peer);
+	return subscriptions_text(&link->subscriptions, link->session_peer);
 }
 
 void link_set_session(struct link *link, const char *session)
@@ -610,25 +624,24 @@ int link_unsubscribe(struct link *link, const char *filter)
 	return 0;
 }
 
+/* What is new is noted first: the turn after has it on disk. */
 static void settle_subscriptions(struct link *link)
 {
-	bool changed = false;
-
-	for (size_t i = link->subscriptions.n; i-- > 0;)
-		if (link->subscriptions.entries[i].state == SUBSCRIPTION_LEAVING &&
-		    link->ops->unsubscribe(link->transport, link->subscriptions.entries[i].subscription.filter) == 0) {
-			subscriptions_forget(&link->subscriptions, i);
-			changed = true;
-		}
+	if (subscriptions_unnoted(&link->subscriptions)) {
+		link->events->session(link->arg, link);
+		loop_again(link->loop);
+		return;
+	}
 	for (size_t i = 0; i < link->subscriptions.n; i++) {
 		struct subscription_entry *entry = &link->subscriptions.entries[i];
 
 		if (entry->state == SUBSCRIPTION_NEW &&
 		    link->ops->subscribe(link->transport, &entry->subscription, &entry->handle) == 0)
 			entry->state = SUBSCRIPTION_ASKED;
+		else if (entry->state == SUBSCRIPTION_LEAVING &&
+		         link->ops->unsubscribe(link->transport, entry->subscription.filter, &entry->handle) == 0)
+			entry->state = SUBSCRIPTION_LEFT;
 	}
-	if (changed)
-		link->events->session(link->arg, link);
 }
 
 void link_flush(struct link *link)

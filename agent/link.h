@@ -51,6 +51,7 @@ enum refusal {
 struct greeting {
 	bool session_present;
 	int receive_maximum; /* how many it takes in flight; 65535 if it did not say */
+	int64_t keepalive_ms; /* the interval it wants, or ours; 0: none */
 };
 
 /* Upward calls of a transport; link.c implements them. */
@@ -60,6 +61,7 @@ struct transport_events {
 	void (*acknowledged)(void *arg, int handle);
 	void (*refused)(void *arg, int handle, enum refusal refusal, const char *reason);
 	void (*subscribed)(void *arg, int handle, int qos); /* qos -1: refused */
+	void (*unsubscribed)(void *arg, int handle);
 };
 
 /* A transport. One caller at a time: the helper thread during connect(), the
@@ -80,7 +82,7 @@ struct transport_ops {
 	enum send_result (*send)(void *transport, const struct message *message, int *handle, char *reason,
 	                         size_t reason_size);
 	int (*subscribe)(void *transport, const struct subscription *subscription, int *handle);
-	int (*unsubscribe)(void *transport, const char *filter);
+	int (*unsubscribe)(void *transport, const char *filter, int *handle);
 	void (*goodbye)(void *transport); /* queues a polite end; write() sends it */
 	void (*abort)(void *transport);   /* drops the connection and whatever waits to be written */
 };
@@ -95,7 +97,7 @@ struct link_events {
 	void (*refused)(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason);
 	/* The transport was replaced: handles given out before mean nothing now. */
 	void (*replaced)(void *arg, struct link *link);
-	/* link_session() has changed. */
+	/* link_session() has changed; it must be durable when the next flush begins. */
 	void (*session)(void *arg, struct link *link);
 };
 
@@ -142,7 +144,7 @@ int link_unsubscribe(struct link *link, const char *filter);
  * across restarts so that a session that outlived the process is brought in
  * line: what is no longer wanted is unsubscribed. malloc'd; NULL if memory is
  * exhausted. */
-char *link_session(const struct link *link);
+char *link_session(struct link *link);
 void link_set_session(struct link *link, const char *session);
 
 /* Step "acknowledge": writes whatever waits. */

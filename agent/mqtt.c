@@ -103,14 +103,17 @@ static enum refusal kind_of_refusal(int reason_code)
 static void read_limits(struct mqtt *mqtt, const mosquitto_property *list, struct greeting *greeting)
 {
 	uint16_t receive_maximum = UINT16_MAX;
+	uint16_t keepalive = (uint16_t)(mqtt->config->keepalive_ms / 1000);
 	uint8_t max_qos = 2;
 
 	mqtt->max_packet = 0;
+	mosquitto_property_read_int16(list, MQTT_PROP_SERVER_KEEP_ALIVE, &keepalive, false);
 	mosquitto_property_read_int16(list, MQTT_PROP_RECEIVE_MAXIMUM, &receive_maximum, false);
 	mosquitto_property_read_byte(list, MQTT_PROP_MAXIMUM_QOS, &max_qos, false);
 	mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE, &mqtt->max_packet, false);
 	mqtt->max_qos = max_qos;
 	greeting->receive_maximum = receive_maximum;
+	greeting->keepalive_ms = (int64_t)keepalive * 1000;
 }
 
 static void on_connect(struct mosquitto *handle, void *arg, int reason_code, int flags, const mosquitto_property *list)
@@ -196,6 +199,15 @@ static void on_subscribe(struct mosquitto *handle, void *arg, int mid, int count
 	mqtt->events->subscribed(mqtt->arg, mid, count > 0 && granted[0] < 0x80 ? granted[0] : -1);
 }
 
+static void on_unsubscribe(struct mosquitto *handle, void *arg, int mid, const mosquitto_property *list)
+{
+	struct mqtt *mqtt = arg;
+
+	(void)handle;
+	(void)list;
+	mqtt->events->unsubscribed(mqtt->arg, mid);
+}
+
 /* ---- the transport ---- */
 
 static void mqtt_close(void *transport)
@@ -227,6 +239,7 @@ static void *mqtt_open(const struct link_config *config, const struct transport_
 	mosquitto_message_v5_callback_set(mqtt->handle, on_message);
 	mosquitto_publish_v5_callback_set(mqtt->handle, on_publish);
 	mosquitto_subscribe_v5_callback_set(mqtt->handle, on_subscribe);
+	mosquitto_unsubscribe_v5_callback_set(mqtt->handle, on_unsubscribe);
 	if (mqtt_options_set(mqtt->handle, config, err, err_size) < 0) {
 		mqtt_close(mqtt);
 		return NULL;
@@ -428,11 +441,11 @@ static int mqtt_subscribe(void *transport, const struct subscription *subscripti
 	               : -1;
 }
 
-static int mqtt_unsubscribe(void *transport, const char *filter)
+static int mqtt_unsubscribe(void *transport, const char *filter, int *handle)
 {
 	struct mqtt *mqtt = transport;
 
-	return mosquitto_unsubscribe(mqtt->handle, NULL, filter) == MOSQ_ERR_SUCCESS ? 0 : -1;
+	return mosquitto_unsubscribe(mqtt->handle, handle, filter) == MOSQ_ERR_SUCCESS ? 0 : -1;
 }
 
 static void mqtt_goodbye(void *transport)

@@ -21,6 +21,11 @@ static bool same_options(const struct subscription *a, const struct subscription
 	       a->retain_handling == b->retain_handling;
 }
 
+static bool is_leaving(const struct subscription_entry *entry)
+{
+	return entry->state == SUBSCRIPTION_LEAVING || entry->state == SUBSCRIPTION_LEFT;
+}
+
 static struct subscription_entry *append(struct subscriptions *set, const struct subscription *subscription)
 {
 	struct subscription_entry *entries = realloc(set->entries, (set->n + 1) * sizeof *entries);
@@ -44,12 +49,13 @@ int subscriptions_add(struct subscriptions *set, const struct subscription *subs
 
 	if (!entry)
 		return append(set, subscription) ? 0 : -1;
-	if (entry->state != SUBSCRIPTION_LEAVING && same_options(&entry->subscription, subscription))
+	if (!is_leaving(entry) && same_options(&entry->subscription, subscription))
 		return 0;
 	filter = entry->subscription.filter;
 	entry->subscription = *subscription;
 	entry->subscription.filter = filter;
 	entry->state = SUBSCRIPTION_NEW;
+	entry->noted = false;
 	return 0;
 }
 
@@ -61,7 +67,7 @@ void subscriptions_remove(struct subscriptions *set, const char *filter)
 		entry->state = SUBSCRIPTION_LEAVING;
 }
 
-void subscriptions_forget(struct subscriptions *set, size_t i)
+static void forget(struct subscriptions *set, size_t i)
 {
 	free(set->entries[i].subscription.filter);
 	set->n--;
@@ -73,10 +79,11 @@ void subscriptions_reset(struct subscriptions *set, bool session_present)
 	for (size_t i = set->n; i-- > 0;) {
 		struct subscription_entry *entry = &set->entries[i];
 
-		if (entry->state == SUBSCRIPTION_LEAVING && !session_present)
-			subscriptions_forget(set, i);
-		else if (entry->state != SUBSCRIPTION_LEAVING &&
-		         (entry->state != SUBSCRIPTION_GRANTED || !session_present))
+		if (is_leaving(entry) && !session_present)
+			forget(set, i);
+		else if (is_leaving(entry))
+			entry->state = SUBSCRIPTION_LEAVING;
+		else if (entry->state != SUBSCRIPTION_GRANTED || !session_present)
 			entry->state = SUBSCRIPTION_NEW;
 	}
 }
@@ -94,25 +101,51 @@ const struct subscription *subscriptions_answered(struct subscriptions *set, int
 	return NULL;
 }
 
-char *subscriptions_text(const struct subscriptions *set, const char *head)
+bool subscriptions_ended(struct subscriptions *set, int handle)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (set->entries[i].state == SUBSCRIPTION_LEFT && set->entries[i].handle == handle) {
+			forget(set, i);
+			return true;
+		}
+	return false;
+}
+
+bool subscriptions_unnoted(const struct subscriptions *set)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (set->entries[i].state == SUBSCRIPTION_NEW && !set->entries[i].noted)
+			return true;
+	return false;
+}
+
+/* '+' for what the session has for sure, '?' for what it may have. */
+static int append_line(struct buffer *text, const struct subscription_entry *entry)
+{
+	const struct subscription *s = &entry->subscription;
+	char options[32];
+
+	snprintf(options, sizeof options, "\n%c%d %d %d %d ", entry->state == SUBSCRIPTION_GRANTED ? '+' : '?', s->qos,
+	         s->no_local, s->retain_as_published, s->retain_handling);
+	return buffer_append(text, options, strlen(options)) < 0 || buffer_append(text, s->filter, strlen(s->filter)) < 0
+	               ? -1
+	               : 0;
+}
+
+char *subscriptions_text(struct subscriptions *set, const char *head)
 {
 	struct buffer text = {0};
 	int failed = buffer_append(&text, head, strlen(head));
 
-	for (size_t i = 0; i < set->n && failed == 0; i++) {
-		const struct subscription *s = &set->entries[i].subscription;
-		char options[32];
-
-		if (set->entries[i].state != SUBSCRIPTION_GRANTED)
-			continue;
-		snprintf(options, sizeof options, "\n%d %d %d %d ", s->qos, s->no_local, s->retain_as_published,
-		         s->retain_handling);
-		failed = buffer_append(&text, options, strlen(options)) || buffer_append(&text, s->filter, strlen(s->filter));
-	}
+	for (size_t i = 0; i < set->n && failed == 0; i++)
+		if (set->entries[i].state != SUBSCRIPTION_REFUSED)
+			failed = append_line(&text, &set->entries[i]);
 	if (failed != 0 || buffer_append(&text, "", 1) < 0) {
 		buffer_release(&text);
 		return NULL;
 	}
+	for (size_t i = 0; i < set->n; i++)
+		set->entries[i].noted = true;
 	return text.data;
 }
 
@@ -122,8 +155,10 @@ static int restore_line(struct subscriptions *set, char *line)
 	struct subscription kept = {0};
 	struct subscription_entry *entry;
 	int no_local, as_published, filter_at = 0;
+	char sure;
 
-	if (sscanf(line, "%d %d %d %d %n", &kept.qos, &no_local, &as_published, &kept.retain_handling, &filter_at) < 4 ||
+	if (sscanf(line, "%c%d %d %d %d %n", &sure, &kept.qos, &no_local, &as_published, &kept.retain_handling, &filter_at) <
+	            5 ||
 	    filter_at == 0)
 		return 0;
 	kept.no_local = no_local != 0;
@@ -131,7 +166,7 @@ static int restore_line(struct subscriptions *set, char *line)
 	kept.filter = line + filter_at;
 	entry = find(set, kept.filter);
 	if (entry) {
-		if (same_options(&entry->subscription, &kept))
+		if (sure == '+' && same_options(&entry->subscription, &kept))
 			entry->state = SUBSCRIPTION_GRANTED;
 		return 0;
 	}
@@ -156,7 +191,7 @@ int subscriptions_restore(struct subscriptions *set, const char *lines)
 void subscriptions_release(struct subscriptions *set)
 {
 	while (set->n > 0)
-		subscriptions_forget(set, set->n - 1);
+		forget(set, set->n - 1);
 	free(set->entries);
 	set->entries = NULL;
 }

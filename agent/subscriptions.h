@@ -1,5 +1,10 @@
 /* What a link is subscribed to, and what it should be: kept apart from the
- * connection, because a broker's session outlives both connection and process. */
+ * connection, because a broker's session outlives both connection and process.
+ *
+ * Whatever the session may have is noted on disk before the broker is asked for
+ * it and until the broker confirmed its end: so a subscription that nobody wants
+ * any more is found and ended, whenever the process died.
+ */
 #ifndef TIDEGATE_SUBSCRIPTIONS_H
 #define TIDEGATE_SUBSCRIPTIONS_H
 
@@ -9,17 +14,19 @@
 #include "config.h"
 
 enum subscription_state {
-	SUBSCRIPTION_NEW,     /* to be asked for */
+	SUBSCRIPTION_NEW,     /* to be asked for, once it is noted */
 	SUBSCRIPTION_ASKED,   /* no answer yet */
 	SUBSCRIPTION_GRANTED, /* the session has it */
-	SUBSCRIPTION_REFUSED, /* asked again on the next connection */
-	SUBSCRIPTION_LEAVING, /* to be unsubscribed, then forgotten */
+	SUBSCRIPTION_REFUSED, /* asked for again on the next connection */
+	SUBSCRIPTION_LEAVING, /* to be ended */
+	SUBSCRIPTION_LEFT,    /* no answer to that yet */
 };
 
 struct subscription_entry {
 	struct subscription subscription;
 	enum subscription_state state;
-	int handle; /* of the question, while ASKED */
+	bool noted; /* in the last subscriptions_text() */
+	int handle; /* of the question, while ASKED or LEFT */
 };
 
 struct subscriptions {
@@ -41,14 +48,19 @@ void subscriptions_reset(struct subscriptions *set, bool session_present);
 /* The answer to question `handle`: the entry it was about, or NULL. */
 const struct subscription *subscriptions_answered(struct subscriptions *set, int handle, bool granted);
 
-/* Forgets the entry at `i` (after its UNSUBSCRIBE was sent). */
-void subscriptions_forget(struct subscriptions *set, size_t i);
+/* The end of a subscription is confirmed: forgets it. False: unknown handle. */
+bool subscriptions_ended(struct subscriptions *set, int handle);
 
-/* What is GRANTED, as lines of text, appended to `head`; malloc'd, or NULL. */
-char *subscriptions_text(const struct subscriptions *set, const char *head);
+/* True if an entry waits to be noted before it may be asked for. */
+bool subscriptions_unnoted(const struct subscriptions *set);
 
-/* The lines of subscriptions_text() from an earlier process: entries that are
- * wanted with the same options become GRANTED, others LEAVING. */
+/* What the session may have, as lines of text after `head`, and marks it as
+ * noted; malloc'd, or NULL. */
+char *subscriptions_text(struct subscriptions *set, const char *head);
+
+/* The lines of subscriptions_text() from an earlier process: what is wanted
+ * with the same options and was GRANTED is so again, what is not wanted becomes
+ * LEAVING. */
 int subscriptions_restore(struct subscriptions *set, const char *lines);
 
 void subscriptions_release(struct subscriptions *set);

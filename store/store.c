@@ -474,8 +474,8 @@ bool store_dirty(const struct store *store, bool *urgent)
 		*urgent = *urgent || participant_urgent;
 	}
 	for (const struct note *note = store->notes; note; note = note->next)
-		dirty = dirty || note->dirty;
-	return dirty;
+		*urgent = *urgent || note->dirty;
+	return dirty || *urgent;
 }
 
 static int write_everything(struct store *store)

@@ -54,8 +54,8 @@ const char *store_instance(const struct store *store);
 uint64_t store_next_seq(struct store *store);
 
 /* True while queues hold something that store_commit() would write. `urgent`
- * is true if that includes entries (then commit before acknowledging anybody);
- * deletions alone are not urgent: forgetting one costs a duplicate. */
+ * is true if that includes entries or notes (then commit before anything
+ * leaves); deletions alone are not urgent: forgetting one costs a duplicate. */
 bool store_dirty(const struct store *store, bool *urgent);
 
 /* Makes everything pushed and acknowledged so far durable, in one transaction.

@@ -152,10 +152,11 @@ static int fake_subscribe(void *transport, const struct subscription *subscripti
 	return 0;
 }
 
-static int fake_unsubscribe(void *transport, const char *filter)
+static int fake_unsubscribe(void *transport, const char *filter, int *handle)
 {
 	(void)transport;
 	note("unsub", filter);
+	*handle = fake.n_asked;
 	return 0;
 }
 
@@ -185,7 +186,8 @@ static const struct transport_ops ops = {
 /* ---- what the link tells ---- */
 
 static struct {
-	int ups, downs, messages, sessions;
+	int ups, downs, messages;
+	char *session;
 	char reason[64];
 } told;
 
@@ -215,8 +217,8 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 static void on_session(void *arg, struct link *link)
 {
 	(void)arg;
-	(void)link;
-	told.sessions++;
+	free(told.session);
+	told.session = link_session(link);
 }
 
 static const struct link_events events = {
@@ -320,6 +322,7 @@ static void end(void)
 {
 	link_close(subject);
 	loop_close(loop);
+	free(told.session);
 }
 
 /* ---- conditions ---- */
@@ -452,9 +455,10 @@ static void subscribes_anew_only_if_the_session_is_lost(void)
 	link_start(subject);
 	CHECK(wait_until(asked_two, 5000));
 	CHECK(strcmp(fake.asked[0], "sub a/#") == 0 && strcmp(fake.asked[1], "sub b") == 0);
+	CHECK(strcmp(told.session, "one:1883\n?1 0 0 0 a/#\n?1 0 0 0 b") == 0); /* before it was asked for */
 	fake.events->subscribed(fake.arg, 1, 1);
 	fake.events->subscribed(fake.arg, 2, -1); /* refused: asked again next time */
-	CHECK(told.sessions == 2);
+	CHECK(strcmp(told.session, "one:1883\n+1 0 0 0 a/#") == 0);
 	fake.session_present = true;
 	shutdown(fake.peers, SHUT_RDWR);
 	CHECK(wait_until(came_back, 5000));
@@ -468,16 +472,20 @@ static void brings_an_old_session_in_line(void)
 	begin(1, 2);
 	fake.session_present = true;
 	/* The last process had a/# and old/+ with us, and b with other options. */
-	link_set_session(subject, "one:1883\n1 0 0 0 a/#\n0 0 0 0 b\n1 0 0 0 old/+ with blanks");
+	link_set_session(subject, "one:1883\n+1 0 0 0 a/#\n+0 0 0 0 b\n?1 0 0 0 old/+ with blanks");
 	link_start(subject);
 	CHECK(wait_until(asked_two, 5000));
 	CHECK(fake.n_asked == 2);
-	CHECK(strcmp(fake.asked[0], "unsub old/+ with blanks") == 0 && strcmp(fake.asked[1], "sub b") == 0);
+	CHECK(strcmp(fake.asked[0], "sub b") == 0 && strcmp(fake.asked[1], "unsub old/+ with blanks") == 0);
+	fake.events->subscribed(fake.arg, 1, 1);
+	CHECK(strcmp(told.session, "one:1883\n+1 0 0 0 a/#\n+1 0 0 0 b\n?1 0 0 0 old/+ with blanks") == 0);
+	fake.events->unsubscribed(fake.arg, 2);
+	CHECK(strcmp(told.session, "one:1883\n+1 0 0 0 a/#\n+1 0 0 0 b") == 0);
 	end();
 	/* Another broker's session says nothing about this one's. */
 	begin(1, 1);
 	fake.session_present = true;
-	link_set_session(subject, "elsewhere:1883\n1 0 0 0 a/#");
+	link_set_session(subject, "elsewhere:1883\n+1 0 0 0 a/#");
 	link_start(subject);
 	CHECK(wait_until(is_up, 5000));
 	CHECK(!wait_until(never, 30));

@@ -80,7 +80,7 @@ static void keeps_notes_and_names(void)
 	store = reopen(NULL);
 	CHECK(store_note(store, "session core") == NULL);
 	CHECK(store_set_note(store, "session core", "one") == 0);
-	CHECK(store_dirty(store, &urgent) && !urgent);
+	CHECK(store_dirty(store, &urgent) && urgent);
 	CHECK(store_set_note(store, "session core", "two") == 0);
 	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
 	CHECK(!store_dirty(store, &urgent));
