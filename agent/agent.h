@@ -20,6 +20,7 @@ struct route {
 	struct link *link;
 	struct queue *queue;
 	struct forward *forward;
+	bool sent_qos2; /* noted in the store: see link_discard_session() */
 	struct route *next;
 };
 
@@ -46,6 +47,9 @@ struct route *agent_route_named(struct agent *agent, const char *name);
 
 /* Makes a route; takes `config`. NULL with the reason in `err`. */
 struct route *agent_add_route(struct agent *agent, struct link_config *config, char *err, size_t err_size);
+
+/* Notes that QoS 2 leaves on this route, for the next process. */
+void agent_note_qos2(struct agent *agent, struct route *route);
 
 /* Fills agent->host (host.c). */
 void agent_host_init(struct agent *agent);

@@ -86,6 +86,8 @@ static void publish(void *arg, struct link *link, const struct message *message)
 	struct message stamped = *message;
 
 	stamped.time_ms = clock_wall_ms();
+	if (route && message->qos == 2)
+		agent_note_qos2(agent, route);
 	if (!route || queue_push(route->queue, &stamped) < 0)
 		log_error("agent", "message %llu lost: out of memory", (unsigned long long)message->seq);
 }

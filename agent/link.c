@@ -558,6 +558,12 @@ void link_start(struct link *link)
 	}
 }
 
+void link_discard_session(struct link *link)
+{
+	if (link->transport && link->state == OFF)
+		link->ops->discard_session(link->transport);
+}
+
 void link_stop(struct link *link)
 {
 	link->start_wanted = false;

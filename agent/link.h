@@ -72,6 +72,8 @@ struct transport_ops {
 	void (*close)(void *transport);
 	/* Blocking; runs on a helper thread. 0, or -1 with err. */
 	int (*connect)(void *transport, const struct url *url, char *err, size_t err_size);
+	/* Before the next connect(), the peer is to forget the session it may have. */
+	void (*discard_session)(void *transport);
 	int (*fd)(void *transport); /* -1: not connected */
 	bool (*wants_write)(void *transport);
 	/* Reads until nothing waits or the budget is spent; calls events. 1: more
@@ -125,6 +127,12 @@ int link_window(const struct link *link); /* the smaller of ours and the peer's 
 struct link_stats link_stats(const struct link *link);
 
 void link_start(struct link *link);
+
+/* The peer's session from an earlier process is thrown away before the first
+ * connection: at QoS 2 it could take a packet id that is used again, with an
+ * equal payload, for a duplicate and swallow it. */
+void link_discard_session(struct link *link);
+
 /* Says goodbye in the next flush and stays off until link_start(). */
 void link_stop(struct link *link);
 

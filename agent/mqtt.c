@@ -33,6 +33,7 @@ struct mqtt {
 	int max_qos;              /* what the broker takes */
 	uint32_t max_packet;      /* bytes; 0: no limit */
 	bool warned_qos2;
+	bool discard;             /* the session, before the next connect */
 	size_t received;          /* in this read */
 	size_t queued;            /* packets since the last write, about */
 	bool listening;           /* to the library's log */
@@ -251,9 +252,15 @@ static int mqtt_connect(void *transport, const struct url *url, char *err, size_
 {
 	struct mqtt *mqtt = transport;
 	const struct link_config *config = mqtt->config;
-	mosquitto_property *list = mqtt_connect_properties(config);
+	mosquitto_property *list;
 	int rc;
 
+	if (mqtt->discard && !config->clean_session && mqtt_discard_session(config, url) < 0) {
+		snprintf(err, err_size, "cannot connect to discard the old session");
+		return -1;
+	}
+	mqtt->discard = false;
+	list = mqtt_connect_properties(config);
 	mqtt->connected = mqtt->greeted = mqtt->birth_due = false;
 	mqtt->birth = 0;
 	mqtt->problem[0] = mqtt->log[0] = '\0';
@@ -269,6 +276,13 @@ static int mqtt_connect(void *transport, const struct url *url, char *err, size_
 	mosquitto_property_free_all(&list);
 	mqtt->connected = rc == MOSQ_ERR_SUCCESS;
 	return mqtt->connected ? 0 : -1;
+}
+
+static void mqtt_forget_session(void *transport)
+{
+	struct mqtt *mqtt = transport;
+
+	mqtt->discard = true;
 }
 
 static int mqtt_fd(void *transport)
@@ -471,6 +485,7 @@ const struct transport_ops mqtt_transport = {
         .open = mqtt_open,
         .close = mqtt_close,
         .connect = mqtt_connect,
+        .discard_session = mqtt_forget_session,
         .fd = mqtt_fd,
         .wants_write = mqtt_wants_write,
         .read = mqtt_read,

@@ -98,9 +98,20 @@ static void on_replaced(void *arg, struct link *link)
 	forward_restart(agent_route_of(arg, link)->forward);
 }
 
-static void note_name(const struct link *link, char *name, size_t size)
+/* The name of a note about a link: "session core". */
+static void note_name(const struct link *link, const char *what, char *name, size_t size)
 {
-	snprintf(name, size, "session %s", link_name(link));
+	snprintf(name, size, "%s %s", what, link_name(link));
+}
+
+void agent_note_qos2(struct agent *agent, struct route *route)
+{
+	char name[128];
+
+	if (route->sent_qos2)
+		return;
+	note_name(route->link, "qos2", name, sizeof name);
+	route->sent_qos2 = store_set_note(agent->store, name, "sent") == 0;
 }
 
 static void on_session(void *arg, struct link *link)
@@ -108,7 +119,7 @@ static void on_session(void *arg, struct link *link)
 	struct agent *agent = arg;
 	char *text = link_session(link), name[128];
 
-	note_name(link, name, sizeof name);
+	note_name(link, "session", name, sizeof name);
 	if (!text || store_set_note(agent->store, name, text) < 0)
 		log_warn("agent", "subscriptions of link %s not noted: out of memory", link_name(link));
 	free(text);
@@ -323,11 +334,29 @@ static void restore_session(struct agent *agent, struct link *link)
 {
 	char name[128], *text;
 
-	note_name(link, name, sizeof name);
+	note_name(link, "session", name, sizeof name);
 	text = store_note(agent->store, name);
 	if (text)
 		link_set_session(link, text);
 	free(text);
+}
+
+/* If the last process sent at QoS 2, its session must go; unless messages arrive
+ * on it too, which it keeps for us: losing those would be worse. */
+static void start_link(struct agent *agent, struct route *route)
+{
+	char name[128], *text;
+
+	note_name(route->link, "qos2", name, sizeof name);
+	text = store_note(agent->store, name);
+	if (text && link_brings(route->link))
+		log_warn("agent", "link %s sends at QoS 2 and has subscriptions: its session is kept, and after a restart the "
+		                  "broker may take an equal message for a duplicate; use two links",
+		         link_name(route->link));
+	else if (text)
+		link_discard_session(route->link);
+	free(text);
+	link_start(route->link);
 }
 
 static void close_route(struct route *route)
@@ -440,7 +469,7 @@ static int open_everything(struct agent *agent)
 	if (status != 0)
 		return status;
 	for (struct route *route = agent->routes; route; route = route->next)
-		link_start(route->link);
+		start_link(agent, route);
 	return 0;
 }
 

@@ -76,6 +76,11 @@ static int fake_connect(void *transport, const struct url *url, char *err, size_
 	return fake.silent || write(fake.peers, "h", 1) == 1 ? 0 : -1; /* hello */
 }
 
+static void fake_discard_session(void *transport)
+{
+	(void)transport;
+}
+
 static int fake_fd(void *transport)
 {
 	(void)transport;
@@ -171,6 +176,7 @@ static const struct transport_ops ops = {
         .open = fake_open,
         .close = fake_close,
         .connect = fake_connect,
+        .discard_session = fake_discard_session,
         .fd = fake_fd,
         .wants_write = fake_wants_write,
         .read = fake_read,
