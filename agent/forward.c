@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "retry.h"
 
 #define BUSY_MIN_MS 1000 /* backoff after "refused for now", doubling up to */
 #define BUSY_MAX_MS 60000
@@ -263,7 +264,7 @@ void forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 	}
 	remember_again(forward, flight.seq);
 	if (now_ms >= forward->busy_until_ms) {
-		int64_t delay = link_backoff_ms(BUSY_MIN_MS, BUSY_MAX_MS, forward->busy++, 0.5);
+		int64_t delay = retry_backoff_ms(BUSY_MIN_MS, BUSY_MAX_MS, forward->busy++, 0.5);
 
 		forward->busy_until_ms = now_ms + delay;
 		log_warn(forward->component, "message refused for now: %s; again in %.1f s seq=%llu", reason,

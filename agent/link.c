@@ -13,6 +13,7 @@
 #include "attempt.h"
 #include "log.h"
 #include "loop.h"
+#include "retry.h"
 #include "subscriptions.h"
 
 #define NUDGE_MS 15000    /* a connect() that hangs is interrupted so often */
@@ -38,59 +39,27 @@ struct link {
 	bool greeted; /* the CONNACK came in this read; links go up after it, not inside */
 	struct greeting greeting;
 	struct attempt *attempt;
-	size_t url;        /* the one in use, or to be tried next */
-	unsigned failures; /* rounds through all URLs since it was last up */
+	struct retry retry;
 	int64_t up_since_ms, progress_ms;
 	size_t in_flight;
-	char last_problem[256]; /* repeated ones are logged quietly */
-	unsigned repeated;
 
 	struct loop_watch socket, attempt_done;
-	struct loop_timer retry, deadline, tick;
+	struct loop_timer retry_timer, deadline, tick;
 	struct subscriptions subscriptions;
-	char *session;          /* from an earlier process, until the first greeting */
-	char session_peer[160]; /* whose session `subscriptions` speaks of */
 	struct link_stats stats;
 	char component[80];
-	unsigned random; /* for jitter only */
 };
-
-/* ---- policy, pure ---- */
-
-int64_t link_backoff_ms(int64_t min_ms, int64_t max_ms, unsigned n, double random)
-{
-	int64_t whole = min_ms;
-
-	while (n-- > 0 && whole < max_ms)
-		whole *= 2;
-	if (whole > max_ms)
-		whole = max_ms;
-	return whole / 2 + (int64_t)((double)(whole - whole / 2) * random);
-}
 
 /* ---- helpers ---- */
 
 static const struct url *current_url(const struct link *link)
 {
-	return &link->config->urls[link->url];
+	return &link->config->urls[link->retry.url];
 }
 
 static void describe_peer(const struct link *link, char *text, size_t size)
 {
 	snprintf(text, size, "%s:%d", current_url(link)->host, current_url(link)->port);
-}
-
-/* The first of equal problems in a row is told, later ones ever more seldom. */
-static void log_problem(struct link *link, const char *what, int64_t retry_ms)
-{
-	bool same = strcmp(link->last_problem, what) == 0;
-
-	link->repeated = same ? link->repeated + 1 : 0;
-	snprintf(link->last_problem, sizeof link->last_problem, "%s", what);
-	if ((link->repeated & (link->repeated + 1)) == 0)
-		log_warn(link->component, "%s%s; retry in %.1f s", same ? "still: " : "", what, (double)retry_ms / 1000);
-	else
-		log_debug(link->component, "still: %s; retry in %.1f s", what, (double)retry_ms / 1000);
 }
 
 static int64_t tick_ms(const struct link *link)
@@ -121,23 +90,28 @@ static void go_off(struct link *link)
 
 /* ---- connecting ---- */
 
-static void wait_before_retry(struct link *link, const char *problem)
+static void wait_for(struct link *link, int64_t delay_ms)
 {
-	int64_t delay;
-
-	if (link->url + 1 < link->config->n_urls) {
-		link->url++;
-		delay = 0;
-	} else {
-		double random = (double)rand_r(&link->random) / ((double)RAND_MAX + 1);
-
-		link->url = 0;
-		delay = link_backoff_ms(link->config->reconnect_min_ms, link->config->reconnect_max_ms, link->failures++,
-		                        random);
-	}
-	log_problem(link, problem, delay);
 	link->state = WAITING;
-	loop_timer_set(link->loop, &link->retry, loop_now_ms(link->loop) + delay);
+	loop_timer_set(link->loop, &link->retry_timer, loop_now_ms(link->loop) + delay_ms);
+}
+
+static void retry_later(struct link *link, const char *problem)
+{
+	bool tell = retry_worth_telling(&link->retry, problem);
+	char peer[160];
+	int64_t delay_ms;
+
+	describe_peer(link, peer, sizeof peer);
+	delay_ms = retry_failed(&link->retry, link->config->n_urls, link->config->reconnect_min_ms,
+	                        link->config->reconnect_max_ms);
+	if (tell)
+		log_warn(link->component, "cannot connect to %s: %s; retry in %.1f s", peer, problem,
+		         (double)delay_ms / 1000);
+	else
+		log_debug(link->component, "cannot connect to %s: %s; retry in %.1f s", peer, problem,
+		          (double)delay_ms / 1000);
+	wait_for(link, delay_ms);
 }
 
 static void on_retry(void *arg)
@@ -145,12 +119,12 @@ static void on_retry(void *arg)
 	struct link *link = arg;
 
 	if (link->held) { /* reconnecting would bring what is not safe yet once more */
-		loop_timer_set(link->loop, &link->retry, loop_now_ms(link->loop) + 1000);
+		loop_timer_set(link->loop, &link->retry_timer, loop_now_ms(link->loop) + 1000);
 		return;
 	}
 	link->attempt = attempt_start(link->ops, link->transport, current_url(link), link->attempt_done.fd);
 	if (!link->attempt) {
-		wait_before_retry(link, "cannot start a connection attempt: no thread or no memory");
+		retry_later(link, "no thread or no memory for the attempt");
 		return;
 	}
 	link->state = CONNECTING;
@@ -162,7 +136,7 @@ static void on_attempt_done(void *arg, short revents)
 {
 	struct link *link = arg;
 	uint64_t count;
-	char err[256], peer[160], problem[512];
+	char err[256];
 	bool failed;
 
 	(void)revents;
@@ -177,9 +151,7 @@ static void on_attempt_done(void *arg, short revents)
 		return;
 	}
 	if (failed) {
-		describe_peer(link, peer, sizeof peer);
-		snprintf(problem, sizeof problem, "cannot connect to %s: %s", peer, err);
-		wait_before_retry(link, problem);
+		retry_later(link, err);
 		return;
 	}
 	link->state = GREETING;
@@ -188,49 +160,38 @@ static void on_attempt_done(void *arg, short revents)
 	loop_timer_set(link->loop, &link->tick, loop_now_ms(link->loop) + tick_ms(link));
 }
 
-/* A session that outlived the last process may have subscriptions that are no
- * longer wanted; only the broker that had them can be asked about them. */
-static void restore_session(struct link *link)
-{
-	char peer[160];
-	size_t length;
-
-	if (!link->session)
-		return;
-	describe_peer(link, peer, sizeof peer);
-	length = strlen(peer);
-	if (link->greeting.session_present && strncmp(link->session, peer, length) == 0 && link->session[length] == '\n') {
-		subscriptions_restore(&link->subscriptions, link->session + length + 1);
-		snprintf(link->session_peer, sizeof link->session_peer, "%s", peer);
-	}
-	free(link->session);
-	link->session = NULL;
-}
-
 static void go_up(struct link *link)
 {
 	char peer[160];
-	bool known;
 
 	loop_timer_cancel(link->loop, &link->deadline);
 	link->state = UP;
 	loop_timer_set(link->loop, &link->tick, loop_now_ms(link->loop) + tick_ms(link));
 	link->up_since_ms = link->progress_ms = loop_now_ms(link->loop);
-	link->last_problem[0] = '\0';
-	restore_session(link);
+	retry_up(&link->retry);
 	describe_peer(link, peer, sizeof peer);
-	known = link->greeting.session_present && strcmp(peer, link->session_peer) == 0;
-	subscriptions_reset(&link->subscriptions, known);
-	snprintf(link->session_peer, sizeof link->session_peer, "%s", peer);
+	subscriptions_greeted(&link->subscriptions, peer, link->greeting.session_present);
 	log_info(link->component, "connected peer=%s session=%s", peer,
 	         link->greeting.session_present ? "present" : "new");
 	link->events->up(link->arg, link);
 }
 
+static void lose(struct link *link, const char *reason)
+{
+	bool stable = loop_now_ms(link->loop) - link->up_since_ms >= STABLE_MS;
+	char peer[160];
+	int64_t delay_ms;
+
+	describe_peer(link, peer, sizeof peer);
+	delay_ms = retry_lost(&link->retry, stable, link->config->reconnect_min_ms, link->config->reconnect_max_ms);
+	log_warn(link->component, "lost %s: %s; retry in %.1f s", peer, reason, (double)delay_ms / 1000);
+	link->stats.reconnects++;
+	wait_for(link, delay_ms);
+}
+
 static void go_down(struct link *link, const char *reason)
 {
 	bool was_up = link->state == UP || link->state == LEAVING;
-	char problem[512], peer[160];
 
 	watch_socket(link, false);
 	loop_timer_cancel(link->loop, &link->deadline);
@@ -239,16 +200,10 @@ static void go_down(struct link *link, const char *reason)
 	if (link->stopping) {
 		log_info(link->component, "disconnected");
 		go_off(link);
+	} else if (was_up) {
+		lose(link, reason);
 	} else {
-		describe_peer(link, peer, sizeof peer);
-		snprintf(problem, sizeof problem, "%s %s: %s", was_up ? "lost" : "cannot connect to", peer, reason);
-		if (was_up) {
-			link->stats.reconnects++;
-			link->url = link->config->n_urls - 1; /* start over from the first */
-			if (loop_now_ms(link->loop) - link->up_since_ms >= STABLE_MS)
-				link->failures = 0;
-		}
-		wait_before_retry(link, problem);
+		retry_later(link, reason);
 	}
 	if (was_up)
 		link->events->down(link->arg, link, reason);
@@ -384,8 +339,8 @@ static int adopt(struct link *link, struct link_config *config, char *err, size_
 {
 	config_link_free(link->config);
 	link->config = config;
-	link->url = 0;
-	link->failures = 0;
+	link->retry.url = 0;
+	link->retry.rounds = 0;
 	for (size_t i = 0; i < config->n_subscriptions; i++)
 		if (subscriptions_add(&link->subscriptions, &config->subscriptions[i]) < 0) {
 			snprintf(err, err_size, "link %s: out of memory", link->name);
@@ -400,7 +355,7 @@ static int adopt(struct link *link, struct link_config *config, char *err, size_
 /* Leaves the link OFF without a transport; `config` may go with a hanging attempt. */
 static void discard_transport(struct link *link)
 {
-	loop_timer_cancel(link->loop, &link->retry);
+	loop_timer_cancel(link->loop, &link->retry_timer);
 	loop_timer_cancel(link->loop, &link->deadline);
 	loop_timer_cancel(link->loop, &link->tick);
 	loop_unwatch(link->loop, &link->socket);
@@ -434,10 +389,10 @@ struct link *link_open(struct loop *loop, struct link_config *config, const stru
 	link->arg = arg;
 	link->socket = (struct loop_watch){.fd = -1, .events = POLLIN, .ready = on_socket, .arg = link};
 	link->attempt_done = (struct loop_watch){.events = POLLIN, .ready = on_attempt_done, .arg = link};
-	link->retry = (struct loop_timer){.fire = on_retry, .arg = link};
+	link->retry_timer = (struct loop_timer){.fire = on_retry, .arg = link};
 	link->deadline = (struct loop_timer){.fire = on_deadline, .arg = link};
 	link->tick = (struct loop_timer){.fire = on_tick, .arg = link};
-	link->random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
+	link->retry.random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
 	snprintf(link->component, sizeof link->component, "link %s", config->name);
 	link->attempt_done.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (adopt(link, config, err, err_size) < 0) {
@@ -463,7 +418,6 @@ void link_close(struct link *link)
 	config_link_free(link->config);
 	config_link_free(link->next_config);
 	subscriptions_release(&link->subscriptions);
-	free(link->session);
 	free(link->name);
 	free(link);
 }
@@ -538,13 +492,12 @@ struct link_stats link_stats(const struct link *link)
 
 char *link_session(struct link *link)
 {
-	return subscriptions_text(&link->subscriptions, link->session_peer);
+	return subscriptions_text(&link->subscriptions);
 }
 
-void link_set_session(struct link *link, const char *session)
+int link_set_session(struct link *link, const char *session)
 {
-	free(link->session);
-	link->session = strdup(session);
+	return subscriptions_keep(&link->subscriptions, session);
 }
 
 /* ---- what is asked ---- */
@@ -554,7 +507,7 @@ void link_start(struct link *link)
 	link->start_wanted = link->stopping;
 	if (link->transport && link->state == OFF) {
 		link->state = WAITING;
-		loop_timer_set(link->loop, &link->retry, loop_now_ms(link->loop));
+		loop_timer_set(link->loop, &link->retry_timer, loop_now_ms(link->loop));
 	}
 }
 
@@ -583,7 +536,7 @@ static void settle_stop(struct link *link)
 		go_down(link, "stopped");
 		break;
 	case WAITING:
-		loop_timer_cancel(link->loop, &link->retry);
+		loop_timer_cancel(link->loop, &link->retry_timer);
 		go_off(link);
 		break;
 	case CONNECTING: /* an attempt cannot be called back; when it returns the link goes off */

@@ -150,17 +150,12 @@ int link_unsubscribe(struct link *link, const char *filter);
 
 /* The peer, and the subscriptions its session is known to have, as text; kept
  * across restarts so that a session that outlived the process is brought in
- * line: what is no longer wanted is unsubscribed. malloc'd; NULL if memory is
- * exhausted. */
+ * line: what is no longer wanted is unsubscribed. malloc'd; NULL, or -1, if memory
+ * is exhausted. */
 char *link_session(struct link *link);
-void link_set_session(struct link *link, const char *session);
+int link_set_session(struct link *link, const char *session);
 
 /* Step "acknowledge": writes whatever waits. */
 void link_flush(struct link *link);
-
-/* How long to wait before the n-th attempt (0 = first) after a failure:
- * min * 2^n up to max, then scaled into [half, whole] by `random` in [0, 1)
- * ("equal jitter": M. Brooker, Exponential Backoff And Jitter, 2015). */
-int64_t link_backoff_ms(int64_t min_ms, int64_t max_ms, unsigned n, double random);
 
 #endif

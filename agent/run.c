@@ -336,8 +336,8 @@ static void restore_session(struct agent *agent, struct link *link)
 
 	note_name(link, "session", name, sizeof name);
 	text = store_note(agent->store, name);
-	if (text)
-		link_set_session(link, text);
+	if (text && link_set_session(link, text) < 0)
+		log_warn("agent", "link %s: out of memory: its old subscriptions are not looked at", link_name(link));
 	free(text);
 }
 

@@ -74,20 +74,6 @@ static void forget(struct subscriptions *set, size_t i)
 	memmove(&set->entries[i], &set->entries[i + 1], (set->n - i) * sizeof set->entries[0]);
 }
 
-void subscriptions_reset(struct subscriptions *set, bool session_present)
-{
-	for (size_t i = set->n; i-- > 0;) {
-		struct subscription_entry *entry = &set->entries[i];
-
-		if (is_leaving(entry) && !session_present)
-			forget(set, i);
-		else if (is_leaving(entry))
-			entry->state = SUBSCRIPTION_LEAVING;
-		else if (entry->state != SUBSCRIPTION_GRANTED || !session_present)
-			entry->state = SUBSCRIPTION_NEW;
-	}
-}
-
 const struct subscription *subscriptions_answered(struct subscriptions *set, int handle, bool granted)
 {
 	for (size_t i = 0; i < set->n; i++) {
@@ -132,10 +118,10 @@ static int append_line(struct buffer *text, const struct subscription_entry *ent
 	               : 0;
 }
 
-char *subscriptions_text(struct subscriptions *set, const char *head)
+char *subscriptions_text(struct subscriptions *set)
 {
 	struct buffer text = {0};
-	int failed = buffer_append(&text, head, strlen(head));
+	int failed = buffer_append(&text, set->peer, strlen(set->peer));
 
 	for (size_t i = 0; i < set->n && failed == 0; i++)
 		if (set->entries[i].state != SUBSCRIPTION_REFUSED)
@@ -177,7 +163,7 @@ static int restore_line(struct subscriptions *set, char *line)
 	return 0;
 }
 
-int subscriptions_restore(struct subscriptions *set, const char *lines)
+static int restore(struct subscriptions *set, const char *lines)
 {
 	char *copy = strdup(lines), *rest = copy, *line;
 	int result = copy ? 0 : -1;
@@ -188,10 +174,53 @@ int subscriptions_restore(struct subscriptions *set, const char *lines)
 	return result;
 }
 
+static void reset(struct subscriptions *set, bool session_present)
+{
+	for (size_t i = set->n; i-- > 0;) {
+		struct subscription_entry *entry = &set->entries[i];
+
+		if (is_leaving(entry) && !session_present)
+			forget(set, i);
+		else if (is_leaving(entry))
+			entry->state = SUBSCRIPTION_LEAVING;
+		else if (entry->state != SUBSCRIPTION_GRANTED || !session_present)
+			entry->state = SUBSCRIPTION_NEW;
+	}
+}
+
+int subscriptions_keep(struct subscriptions *set, const char *text)
+{
+	free(set->kept);
+	set->kept = strdup(text);
+	return set->kept ? 0 : -1;
+}
+
+/* Only the broker that had them can be asked about an earlier process's subscriptions. */
+static void restore_kept(struct subscriptions *set, const char *peer)
+{
+	size_t length = strlen(peer);
+
+	if (strncmp(set->kept, peer, length) == 0 && set->kept[length] == '\n' &&
+	    restore(set, set->kept + length + 1) == 0)
+		snprintf(set->peer, sizeof set->peer, "%s", peer);
+}
+
+void subscriptions_greeted(struct subscriptions *set, const char *peer, bool session_present)
+{
+	if (set->kept && session_present)
+		restore_kept(set, peer);
+	free(set->kept);
+	set->kept = NULL;
+	reset(set, session_present && strcmp(peer, set->peer) == 0);
+	snprintf(set->peer, sizeof set->peer, "%s", peer);
+}
+
 void subscriptions_release(struct subscriptions *set)
 {
 	while (set->n > 0)
 		forget(set, set->n - 1);
 	free(set->entries);
+	free(set->kept);
 	set->entries = NULL;
+	set->kept = NULL;
 }

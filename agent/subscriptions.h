@@ -32,6 +32,8 @@ struct subscription_entry {
 struct subscriptions {
 	struct subscription_entry *entries;
 	size_t n;
+	char peer[160]; /* whose session the states speak of */
+	char *kept;     /* subscriptions_text() of an earlier process, until the first greeting */
 };
 
 /* Wants `subscription`; one entry for each filter, the last options win. 0, or
@@ -41,9 +43,14 @@ int subscriptions_add(struct subscriptions *set, const struct subscription *subs
 /* No longer wants `filter`. */
 void subscriptions_remove(struct subscriptions *set, const char *filter);
 
-/* A connection came up. `session_present`: the broker kept what was GRANTED;
- * otherwise everything is asked for again. */
-void subscriptions_reset(struct subscriptions *set, bool session_present);
+/* Gives the subscriptions_text() of an earlier process, for the first greeting.
+ * 0, or -1: no memory. */
+int subscriptions_keep(struct subscriptions *set, const char *text);
+
+/* A connection to `peer` came up. If that is the peer of last time and it kept
+ * its session, it has what was GRANTED; otherwise everything is asked for again.
+ * Of what an earlier process left there, what nobody wants becomes LEAVING. */
+void subscriptions_greeted(struct subscriptions *set, const char *peer, bool session_present);
 
 /* The answer to question `handle`: the entry it was about, or NULL. */
 const struct subscription *subscriptions_answered(struct subscriptions *set, int handle, bool granted);
@@ -54,14 +61,9 @@ bool subscriptions_ended(struct subscriptions *set, int handle);
 /* True if an entry waits to be noted before it may be asked for. */
 bool subscriptions_unnoted(const struct subscriptions *set);
 
-/* What the session may have, as lines of text after `head`, and marks it as
+/* The peer and what its session may have, as lines of text, and marks all as
  * noted; malloc'd, or NULL. */
-char *subscriptions_text(struct subscriptions *set, const char *head);
-
-/* The lines of subscriptions_text() from an earlier process: what is wanted
- * with the same options and was GRANTED is so again, what is not wanted becomes
- * LEAVING. */
-int subscriptions_restore(struct subscriptions *set, const char *lines);
+char *subscriptions_text(struct subscriptions *set);
 
 void subscriptions_release(struct subscriptions *set);
 

@@ -365,17 +365,6 @@ static bool never(void)
 
 /* ---- tests ---- */
 
-static void backs_off_exponentially_with_jitter(void)
-{
-	CHECK(link_backoff_ms(1000, 60000, 0, 0.0) == 500);
-	CHECK(link_backoff_ms(1000, 60000, 0, 0.999999) == 999);
-	CHECK(link_backoff_ms(1000, 60000, 3, 0.0) == 4000);
-	CHECK(link_backoff_ms(1000, 60000, 3, 0.5) == 6000);
-	CHECK(link_backoff_ms(1000, 60000, 6, 0.0) == 30000);
-	CHECK(link_backoff_ms(1000, 60000, 1000000, 0.999999) <= 60000);
-	CHECK(link_backoff_ms(0, 0, 5, 0.5) == 0);
-}
-
 static void tries_the_urls_in_order(void)
 {
 	begin(3, 0);
@@ -501,7 +490,6 @@ static void brings_an_old_session_in_line(void)
 
 int main(void)
 {
-	RUN(backs_off_exponentially_with_jitter);
 	RUN(tries_the_urls_in_order);
 	RUN(does_not_block_while_connecting);
 	RUN(closes_without_waiting_for_an_attempt);
