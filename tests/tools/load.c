@@ -18,16 +18,15 @@
  *
  * On stdout, one JSON object a line: {"event":"connected"} and
  * {"event":"subscribed"} when it is so, every --progress milliseconds
- * {"event":"progress",...}, and at the end {"event":"result",...}. Times in
- * `first` and `last` are seconds of the monotonic clock, so that those of two
- * processes can be subtracted. Both end when --count is reached (0: never), on
+ * {"event":"progress",...}, and at the end {"event":"result",...}. The times
+ * `now`, `first` and `last` are seconds of the monotonic clock, so that those of
+ * two processes can be subtracted. Both end when --count is reached (0: never), on
  * SIGTERM or SIGINT, or after --timeout seconds. Exit status: 0 all well, 1 the
  * count was not reached or something stayed unacknowledged, 64 bad usage.
  */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <math.h>
 #include <mosquitto.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -108,8 +107,8 @@ static void complain(struct load *load, const char *what, const char *why)
 
 static void report(const struct load *load, const char *event)
 {
-	printf("{\"event\":\"%s\",\"connected\":%s,\"first\":%.6f,\"last\":%.6f,", event,
-	       load->connected ? "true" : "false", (double)load->first_ns / SECOND_NS,
+	printf("{\"event\":\"%s\",\"connected\":%s,\"now\":%.6f,\"first\":%.6f,\"last\":%.6f,", event,
+	       load->connected ? "true" : "false", (double)now_ns() / SECOND_NS, (double)load->first_ns / SECOND_NS,
 	       (double)load->last_ns / SECOND_NS);
 	if (load->options.publish)
 		printf("\"sent\":%" PRIu64 ",\"acknowledged\":%" PRIu64 "}\n", load->sent, load->acknowledged);
@@ -152,7 +151,7 @@ static void on_acknowledged(struct mosquitto *mosq, void *arg, int id)
 static int make_payload(struct load *load, uint64_t number, int sensor)
 {
 	size_t size = load->options.size;
-	double value = 20.0 + sensor % 7 + 3.0 * sin((double)number / 300.0 + sensor);
+	double value = 20.0 + sensor % 7 + abs((int)(number / 20 % 100) - 50) / 10.0; /* up and down */
 	int length = snprintf(load->payload, PAYLOAD_MAX,
 	                      "{\"n\":%" PRIu64 ",\"sensor\":%d,\"t\":%" PRId64 ",\"v\":%.2f}", number, sensor,
 	                      clock_ns(CLOCK_REALTIME) / 1000, value);
