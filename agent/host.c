@@ -111,7 +111,10 @@ static void unsubscribe(void *arg, struct link *link, const char *filter)
 
 static void connect_link(void *arg, struct link *link, struct link_config *config)
 {
-	(void)arg;
+	struct agent *agent = arg;
+
+	if (config->is_default)
+		agent->default_route = agent_route_of(agent, link);
 	link_configure(link, config);
 }
 

@@ -198,6 +198,7 @@ static void go_down(struct link *link, const char *reason)
 	loop_timer_cancel(link->loop, &link->tick);
 	link->ops->abort(link->transport);
 	if (link->stopping) {
+		reason = "stopped";
 		log_info(link->component, "disconnected");
 		go_off(link);
 	} else if (was_up) {

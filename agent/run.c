@@ -424,6 +424,15 @@ static int open_links(struct agent *agent)
 	return 0;
 }
 
+/* The name that stands for a script in the queue: its path as seen from the
+ * configuration, so that it stays the same when both move. */
+static const char *origin_name(const struct config *config, const char *path)
+{
+	size_t length = strlen(config->directory);
+
+	return strncmp(path, config->directory, length) == 0 && path[length] == '/' ? path + length + 1 : path;
+}
+
 /* Each is loaded and started before the next, so that what they publish meanwhile is in order. */
 static int start_scripts(struct agent *agent)
 {
@@ -435,10 +444,9 @@ static int start_scripts(struct agent *agent)
 	if (!agent->scripts)
 		return 1;
 	for (size_t i = 0; i < config->n_scripts; i++) {
-		const char *slash = strrchr(config->scripts[i], '/');
-		uint32_t origin = store_name_id(agent->store, slash ? slash + 1 : config->scripts[i]);
-		struct script *script =
-		        script_open(config->scripts[i], origin, limits, &agent->host, err, sizeof err);
+		const char *path = config->scripts[i];
+		uint32_t origin = store_name_id(agent->store, origin_name(config, path));
+		struct script *script = script_open(path, origin, limits, &agent->host, err, sizeof err);
 
 		if (!script) {
 			log_error("agent", "%s", err);

@@ -64,17 +64,13 @@ int store_exec(struct store *store, const char *sql)
 
 int store_prepare(struct store *store, sqlite3_stmt **statement, const char *sql, uint32_t number)
 {
-	char text[256];
-	int length;
+	char *text = sqlite3_mprintf(sql, number);
+	int result = SQLITE_NOMEM;
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	length = snprintf(text, sizeof text, sql, number);
-#pragma GCC diagnostic pop
-	assert(length > 0 && (size_t)length < sizeof text);
-	return sqlite3_prepare_v3(store->database, text, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL) == SQLITE_OK
-	               ? 0
-	               : -1;
+	if (text)
+		result = sqlite3_prepare_v3(store->database, text, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
+	sqlite3_free(text);
+	return result == SQLITE_OK ? 0 : -1;
 }
 
 int store_step(sqlite3_stmt *statement)

@@ -14,7 +14,7 @@ sysroot=$PWD/build/sysroot-$architecture
 libraries=libc6-dev,liblua5.4-dev,libmosquitto-dev,libsqlite3-dev,libssl-dev,libatomic1
 
 # The mirror and release that this machine's own apt uses (the main suite: all that is needed).
-release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 # shellcheck disable=SC2016 # apt's own placeholders
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $release" | head -n 1)
 

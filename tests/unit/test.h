@@ -1,10 +1,11 @@
 /* Checks for C unit tests: CHECK() counts and goes on, so that one run shows
- * every failure. A test program is `int main(void) { RUN(name); ...; return test_end(); }`.
+ * every failure; REQUIRE() ends the program where going on makes no sense. A test program is `int main(void) { RUN(name); ...; return test_end(); }`.
  */
 #ifndef TIDEGATE_TEST_H
 #define TIDEGATE_TEST_H
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static int test_passed, test_failed, test_broken;
 
@@ -13,6 +14,14 @@ static int test_passed, test_failed, test_broken;
 		if (!(condition)) {                                                               \
 			fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);   \
 			test_broken++;                                                            \
+		}                                                                                 \
+	} while (0)
+
+#define REQUIRE(condition)                                                                        \
+	do {                                                                                      \
+		if (!(condition)) {                                                               \
+			fprintf(stderr, "%s:%d: required: %s\n", __FILE__, __LINE__, #condition); \
+			exit(1);                                                                  \
 		}                                                                                 \
 	} while (0)
 

@@ -59,7 +59,8 @@ static char last_reason[300], last_context[32];
 static void on_sent(void *arg, struct forward *which, uint64_t seq, const struct message *message)
 {
 	(void)arg;
-	CHECK(which == forward && message && message->seq == seq);
+	REQUIRE(message != NULL);
+	CHECK(which == forward && message->seq == seq);
 	snprintf(last_context, sizeof last_context, "%.*s", (int)message->context.size,
 	         (const char *)message->context.data);
 	sent[n_sent++] = seq;
@@ -100,7 +101,7 @@ static void begin(void)
 	store = store_open(path, STORE_OFF, err, sizeof err);
 	queue = queue_open(store, "core", err, sizeof err);
 	forward = forward_open(queue, &stub, &events, wants_fate, NULL);
-	CHECK(forward != NULL);
+	REQUIRE(forward != NULL);
 	memset(&stub, 0, sizeof stub);
 	stub.up = true;
 	stub.window = 3;

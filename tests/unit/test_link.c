@@ -316,12 +316,12 @@ static void begin(int n_urls, int n_subscriptions)
 	memset(&fake, 0, sizeof fake);
 	memset(&told, 0, sizeof told);
 	loop = loop_open(&steps, NULL, err, sizeof err);
-	CHECK(loop != NULL);
+	REQUIRE(loop != NULL);
 	memset(&poke, 0, sizeof poke);
 	poke.fire = on_poke;
 	loop_timer_set(loop, &poke, 0);
 	subject = link_open(loop, make_config(n_urls, n_subscriptions), &ops, &events, NULL, err, sizeof err);
-	CHECK(subject != NULL);
+	REQUIRE(subject != NULL);
 }
 
 static void end(void)

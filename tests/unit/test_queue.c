@@ -19,7 +19,7 @@ static void open_again(void)
 	store_close(store);
 	store = store_open(path, STORE_OFF, err, sizeof err);
 	queue = store ? queue_open(store, "core", err, sizeof err) : NULL;
-	CHECK(queue != NULL);
+	REQUIRE(queue != NULL);
 }
 
 static void begin(void)
@@ -216,7 +216,7 @@ static void keeps_links_apart(void)
 
 	begin();
 	other = queue_open(store, "hist", err, sizeof err);
-	CHECK(other != NULL);
+	REQUIRE(other != NULL);
 	push("for core");
 	commit();
 	CHECK(queue_peek(other, &failed, err, sizeof err) == NULL && !failed);

@@ -36,14 +36,17 @@ static void keeps_its_identity(void)
 
 	begin();
 	store = reopen(NULL);
-	CHECK(store && strlen(store_instance(store)) == 32);
+	REQUIRE(store != NULL);
+	CHECK(strlen(store_instance(store)) == 32);
 	snprintf(instance, sizeof instance, "%s", store_instance(store));
 	store = reopen(store);
-	CHECK(store && strcmp(instance, store_instance(store)) == 0);
+	REQUIRE(store != NULL);
+	CHECK(strcmp(instance, store_instance(store)) == 0);
 	store_close(store);
 	unlink(path);
 	store = reopen(NULL);
-	CHECK(store && strcmp(instance, store_instance(store)) != 0);
+	REQUIRE(store != NULL);
+	CHECK(strcmp(instance, store_instance(store)) != 0);
 	store_close(store);
 }
 
@@ -103,13 +106,13 @@ static void refuses_a_second_agent(void)
 
 	begin();
 	first = reopen(NULL);
-	CHECK(first != NULL);
+	REQUIRE(first != NULL);
 	second = store_open(path, STORE_FULL, err, sizeof err);
 	CHECK(second == NULL);
 	CHECK(strstr(err, path) && strstr(err, "in use"));
 	store_close(first);
 	second = store_open(path, STORE_FULL, err, sizeof err);
-	CHECK(second != NULL);
+	REQUIRE(second != NULL);
 	store_close(second);
 }
 
@@ -139,7 +142,7 @@ static void refuses_what_is_not_its_own(void)
 
 	begin();
 	file = fopen(path, "w");
-	CHECK(file != NULL);
+	REQUIRE(file != NULL);
 	for (int i = 0; file && i < 2000; i++)
 		fputs("This is no database. ", file);
 	fclose(file);
@@ -156,7 +159,7 @@ static void opens_at_every_durability(void)
 	for (int durability = STORE_FULL; durability <= STORE_OFF; durability++) {
 		struct store *store = store_open(path, (enum store_durability)durability, err, sizeof err);
 
-		CHECK(store != NULL);
+		REQUIRE(store != NULL);
 		store_next_seq(store);
 		CHECK(store_commit(store, err, sizeof err) == STORE_OK);
 		CHECK(store_stats(store).commits == 1 && store_stats(store).failures == 0);
