@@ -75,7 +75,8 @@ end
 -- `port` is the plain listener's.
 function M.start(options)
 	need.program("mosquitto")
-	local self = setmetatable({ options = options or {}, directory = file.directory(), port = net.free_port() }, broker)
+	local self = setmetatable({ options = options or {}, directory = file.directory(), port = net.free_port(), seen = {} },
+		broker)
 	self.tls_port = self.options.tls and net.free_port()
 	self.psk_port = self.options.psk and net.free_port()
 	self.log_path = self.directory .. "/mosquitto.log"
@@ -117,15 +118,27 @@ function broker:log()
 	return file.read(self.log_path)
 end
 
+--- How often the plain text occurs in its log. Reads only what is new since it
+-- was last asked for the same text.
+function broker:occurrences(text)
+	local seen = self.seen[text] or { offset = 0, count = 0 }
+	self.seen[text] = seen
+	local log = assert(io.open(self.log_path, "rb"))
+	log:seek("set", seen.offset)
+	for line in log:lines("L") do
+		if line:sub(-1) ~= "\n" then
+			break
+		end
+		seen.offset = seen.offset + #line
+		seen.count = seen.count + (line:find(text, 1, true) and 1 or 0)
+	end
+	log:close()
+	return seen.count
+end
+
 --- How many times a client of that id has been welcomed.
 function broker:connections(client_id)
-	local n = 0
-	for line in self:log():gmatch("New client connected[^\n]*") do
-		if line:find(" as " .. client_id .. " (", 1, true) then
-			n = n + 1
-		end
-	end
-	return n
+	return self:occurrences((" as %s ("):format(client_id))
 end
 
 --- Waits until `client_id` has been welcomed `n` times (default 1).

@@ -26,7 +26,7 @@ end
 function M.run()
 	local problems = {}
 	while #deferred > 0 do
-		local ok, err = xpcall(table.remove(deferred), debug.traceback)
+		local ok, err = pcall(table.remove(deferred))
 		if not ok then
 			problems[#problems + 1] = tostring(err)
 		end

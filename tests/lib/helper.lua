@@ -9,25 +9,35 @@ for _, name in ipairs { "loop", "cleanup", "need", "file", "proc", "net", "certs
 		"fake_broker", "tidegate", "gateway", "trace" } do
 	require("lib." .. name)
 end
+local certs = require "lib.certs"
 local cleanup = require "lib.cleanup"
+local loop = require "lib.loop"
 local need = require "lib.need"
 
-local failed = false
+local failed, name = false, nil
 
 busted.subscribe({ "test", "start" }, function(element)
 	need.pending = element.env and element.env.pending or need.pending
 	return nil, true
 end)
 
-busted.subscribe({ "test", "end" }, function(_, _, status)
+busted.subscribe({ "test", "end" }, function(element, _, status)
+	name = element.name
 	failed = status == "failure" or status == "error"
+	return nil, true
+end)
+
+busted.subscribe({ "exit" }, function()
+	certs.remove()
+	loop.close()
 	return nil, true
 end)
 
 busted.after_each(function()
 	local problems = cleanup.run()
+	loop.settle()
 	io.stderr:write(cleanup.finish(failed or #problems > 0))
 	if #problems > 0 then
-		error(table.concat(problems, "\n"), 0)
+		error(("after %q: %s"):format(name, table.concat(problems, "\n")), 0)
 	end
 end)

@@ -9,6 +9,11 @@ local M = {}
 -- so that a busy machine fails nothing.
 M.deadline = 15
 
+-- A write to a connection that the other side has closed is no reason to die.
+local broken_pipe = uv.new_signal()
+broken_pipe:start("sigpipe", function() end)
+broken_pipe:unref()
+
 -- The first error raised in a callback since the last wait; luv itself would
 -- end the whole process on it.
 local callback_error
@@ -39,6 +44,23 @@ function M.turn(seconds)
 	timer:close()
 	uv.run("nowait")
 	raise_callback_error()
+end
+
+--- Lets handles that were closed finish closing: luv must not meet them when the
+-- program ends.
+function M.settle()
+	uv.run("nowait")
+	uv.run("nowait")
+end
+
+--- Closes everything that is left; at the end of the run.
+function M.close()
+	uv.walk(function(handle)
+		if not handle:is_closing() then
+			handle:close()
+		end
+	end)
+	M.settle()
 end
 
 --- Seconds on a monotonic clock.

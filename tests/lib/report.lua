@@ -52,7 +52,6 @@ return function()
 	end
 
 	handler.suiteEnd = function()
-		require "lib.certs".remove()
 		io.write(("\n%d passed, %d failed"):format(passed, failed))
 		io.write(pending > 0 and (", %d pending\n"):format(pending) or "\n")
 		local path = os.getenv("SPEC_COUNTS")

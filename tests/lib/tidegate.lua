@@ -1,8 +1,9 @@
 --- The agent under test: its files in a fresh directory, its process, its log.
 --
--- The binary is $TIDEGATE, build/tidegate by default. An agent still running
--- when the spec ends is asked to stop and must do so with status 0 and without
--- a sanitizer's report; what it logged is printed if the spec failed.
+-- The binary is $TIDEGATE, build/tidegate by default; $TIDEGATE_RELEASE is the one
+-- to measure memory with, where the first is built with sanitizers. An agent that
+-- still runs when the spec ends is asked to stop and must do so with status 0 and
+-- without a sanitizer's report; what it logged is printed if the spec failed.
 local uv = require "luv"
 local cleanup = require "lib.cleanup"
 local file = require "lib.file"
@@ -14,21 +15,20 @@ local M = {}
 local agent = {}
 agent.__index = agent
 
---- The binary's path, absolute.
-function M.binary()
-	local path = os.getenv("TIDEGATE") or "build/tidegate"
+local function binary(release)
+	local path = release and os.getenv("TIDEGATE_RELEASE") or os.getenv("TIDEGATE") or "build/tidegate"
 	return assert(uv.fs_realpath(path), path .. " is not there: run make first")
 end
 
-local sanitized
+local sanitized = {}
 
---- True if the binary is built with AddressSanitizer: its memory says nothing
--- then, and it is slower.
-function M.sanitized()
-	if sanitized == nil then
-		sanitized = file.read(M.binary()):find("__asan_init", 1, true) ~= nil
+--- True if the binary is built with AddressSanitizer: the memory it uses says
+-- nothing then, and it is slower.
+function M.sanitized(path)
+	if sanitized[path] == nil then
+		sanitized[path] = file.read(path):find("__asan_init", 1, true) ~= nil
 	end
-	return sanitized
+	return sanitized[path]
 end
 
 local function serialize(value, indent)
@@ -56,8 +56,7 @@ local function with_defaults(self, config)
 	end
 	whole.links = {}
 	for name, link in pairs(config.links or {}) do
-		whole.links[name] = setmetatable({}, nil)
-		whole.links[name].reconnect = { min = "50ms", max = "300ms" }
+		whole.links[name] = { reconnect = { min = "50ms", max = "300ms" } }
 		for key, value in pairs(link) do
 			whole.links[name][key] = value
 		end
@@ -89,9 +88,11 @@ end
 --   scripts   { ["rules.lua"] = text }
 --   env       for the process
 --   wrap      function(argv) -> argv: to run it under something
+--   release   true: the binary of $TIDEGATE_RELEASE, which is built to be shipped
 --   abandon   true: the end of the spec kills it instead of stopping it
 function M.new(options)
 	local self = setmetatable({ options = options, directory = file.directory() }, agent)
+	self.binary = binary(options.release)
 	self.log_path = self.directory .. "/agent.log"
 	self.queue_path = self.directory .. "/queue.db"
 	for name, text in pairs(options.scripts or {}) do
@@ -120,14 +121,24 @@ local function finish(self)
 	assert(not log:find("Sanitizer") and not log:find("runtime error:"), "a sanitizer complains in the agent's log")
 end
 
---- Starts `tidegate run`, or another subcommand with its arguments.
+-- libmosquitto does not free what mosquitto_socks5_set() was given.
+local function environment(self)
+	local suppressions = file.write(self.directory .. "/leaks", "leak:mosquitto_socks5_set\n")
+	local env = { LSAN_OPTIONS = "print_suppressions=0:suppressions=" .. suppressions }
+	for name, value in pairs(self.options.env or {}) do
+		env[name] = value
+	end
+	return env
+end
+
+--- Starts `tidegate run`, with more arguments if given.
 function agent:start(...)
-	local argv = { M.binary(), "run", "-c", self.directory .. "/agent.lua", ... }
+	local argv = { self.binary, "run", "-c", self.directory .. "/agent.lua", ... }
 	if self.options.wrap then
 		argv = self.options.wrap(argv)
 	end
 	self.process = proc.spawn(argv, { cwd = self.directory, stderr = self.log_path, stdout = self.directory .. "/out",
-		env = self.options.env })
+		env = environment(self) })
 	cleanup.defer(function()
 		finish(self)
 	end)
@@ -193,13 +204,20 @@ function agent:memory()
 	return tonumber(status:match("VmRSS:%s*(%d+)")) * 1024, tonumber(status:match("VmHWM:%s*(%d+)")) * 1024
 end
 
+--- CPU time it has used, user and system, in seconds.
+function agent:cpu_seconds()
+	local stat = file.read(("/proc/%d/stat"):format(self:pid()))
+	local user, system = stat:match("%) %S" .. (" %S+"):rep(10) .. " (%d+) (%d+)")
+	return (user + system) / 100
+end
+
 --- Runs a subcommand to its end; returns exit status, stdout, stderr.
 function agent:command(name, ...)
 	local out, err = self.directory .. "/command.out", self.directory .. "/command.err"
 	os.remove(out)
 	os.remove(err)
-	local process = proc.spawn({ M.binary(), name, "-c", self.directory .. "/agent.lua", ... },
-		{ cwd = self.directory, stdout = out, stderr = err, env = self.options.env })
+	local process = proc.spawn({ self.binary, name, "-c", self.directory .. "/agent.lua", ... },
+		{ cwd = self.directory, stdout = out, stderr = err, env = environment(self) })
 	local code = process:wait()
 	return code, file.read(out), file.read(err)
 end

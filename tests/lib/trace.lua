@@ -23,10 +23,10 @@ end
 -- "name(3<what>, "\x41...", 5) = 5" into a table.
 local function parse(text)
 	local name, descriptor, rest = text:match("^(%w+)%(%d+<(.-)>([,)].*)$")
-	if not name then
+	if not name or rest:find("MSG_PEEK", 1, true) then
 		return nil
 	end
-	local result = math.tointeger(tonumber(rest:match("%) = (%-?%d+)[^%d\n]*$")) or -1)
+	local result = math.tointeger(tonumber(rest:match("%)%s+= (%-?%d+)[^%d\n]*$")) or -1)
 	local data = {}
 	for literal in rest:gmatch('"([^"]*)"') do
 		data[#data + 1] = unescape(literal)
