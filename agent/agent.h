@@ -20,6 +20,7 @@ struct route {
 	struct link *link;
 	struct queue *queue;
 	struct forward *forward;
+	bool old_qos2;  /* an earlier process sent at QoS 2 */
 	bool sent_qos2; /* noted in the store: see link_discard_session() */
 	struct route *next;
 };

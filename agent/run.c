@@ -341,21 +341,28 @@ static void restore_session(struct agent *agent, struct link *link)
 	free(text);
 }
 
-/* If the last process sent at QoS 2, its session must go; unless messages arrive
- * on it too, which it keeps for us: losing those would be worse. */
-static void start_link(struct agent *agent, struct route *route)
+static bool has_note(struct agent *agent, const struct link *link, const char *what)
 {
 	char name[128], *text;
 
-	note_name(route->link, "qos2", name, sizeof name);
+	note_name(link, what, name, sizeof name);
 	text = store_note(agent->store, name);
-	if (text && link_brings(route->link))
+	if (!text)
+		return false;
+	free(text);
+	return true;
+}
+
+/* If the last process sent at QoS 2, its session must go; unless messages arrive
+ * on it too, which it keeps for us: losing those would be worse. */
+static void start_link(struct route *route)
+{
+	if (route->old_qos2 && link_brings(route->link))
 		log_warn("agent", "link %s sends at QoS 2 and has subscriptions: its session is kept, and after a restart the "
 		                  "broker may take an equal message for a duplicate; use two links",
 		         link_name(route->link));
-	else if (text)
+	else if (route->old_qos2)
 		link_discard_session(route->link);
-	free(text);
 	link_start(route->link);
 }
 
@@ -390,6 +397,7 @@ struct route *agent_add_route(struct agent *agent, struct link_config *config, c
 		return NULL;
 	}
 	restore_session(agent, route->link);
+	route->old_qos2 = has_note(agent, route->link, "qos2");
 	while (*at)
 		at = &(*at)->next;
 	*at = route;
@@ -477,7 +485,7 @@ static int open_everything(struct agent *agent)
 	if (status != 0)
 		return status;
 	for (struct route *route = agent->routes; route; route = route->next)
-		start_link(agent, route);
+		start_link(route);
 	return 0;
 }
 
