@@ -36,10 +36,13 @@ local function raise_callback_error()
 	end
 end
 
---- Turns the loop once, for at most `seconds`.
+--- Turns the loop once, for at most `seconds`. The timer repeats: one that is
+-- overdue when the loop begins fires before the loop waits, and if it were gone
+-- then, nothing would end the wait.
 function M.turn(seconds)
 	local timer = uv.new_timer()
-	timer:start(math.floor(seconds * 1000), 0, function() end)
+	local ms = math.max(1, math.floor(seconds * 1000))
+	timer:start(ms, ms, function() end)
 	uv.run("once")
 	timer:close()
 	uv.run("nowait")
