@@ -60,17 +60,19 @@ function M.start(options)
 	end
 	if not options.idle then
 		self:start(not options.down)
-		self.field:wait_subscribed("gw-field", "sensors/#")
 	end
 	return self
 end
 
---- Starts the agent (again) and waits until it is connected to the field broker,
--- and with `uplink` also to the core.
+--- Starts the agent (again) and waits until it is connected to the field broker and
+-- has subscribed to what agent.lua names, and with `uplink` is connected to the core.
 function gateway:start(uplink)
 	local field, core = self.field:connections("gw-field"), self.core:connections("gw-core")
 	self.agent:start()
 	self.field:wait_connected("gw-field", field + 1)
+	for _, filter in ipairs(self.config.links.field.subscribe or {}) do
+		self.field:wait_subscribed("gw-field", type(filter) == "table" and filter[1] or filter)
+	end
 	if uplink then
 		self.core:wait_connected("gw-core", core + 1)
 	end

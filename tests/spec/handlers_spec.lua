@@ -440,7 +440,6 @@ describe("scripts", function()
 		g.config.scripts = { "scripts/main.lua" }
 		g.agent:configure(g.config)
 		g:start(true)
-		g.field:wait_subscribed("gw-field", "sensors/#")
 		assert.equal("42", ask(g, "21", "out"))
 	end)
 end)

@@ -21,7 +21,13 @@ describe("an outage:", function()
 			return #g.collector.messages == 50
 		end, "nothing arrives through a cut line", 0.2)
 		g.uplink.restore()
-		assert.equal(0, gateway.assert_in_order(g:wait_readings(300)))
+		gateway.assert_in_order(g:wait_readings(300))
+		-- The cut may have swallowed acknowledgements of the first ones; the others come once.
+		local seen = {}
+		for _, reading in ipairs(g:readings()) do
+			assert(reading <= 50 or not seen[reading], ("reading %d came twice"):format(reading))
+			seen[reading] = true
+		end
 	end)
 
 	it("readings wait when the collector's broker was never there", function()

@@ -84,7 +84,6 @@ describe("signals:", function()
 			},
 		}
 		g:start(true)
-		g.field:wait_subscribed("gw-field", "sensors/#")
 		g:publish_readings(1, 5)
 		g:wait_readings(5)
 		g.agent:kill()

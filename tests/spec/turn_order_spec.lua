@@ -64,7 +64,6 @@ describe("the order of a turn:", function()
 			}
 			path = g.agent.directory .. "/trace"
 			g:start(uplink == "up")
-			g.field:wait_subscribed("gw-field", "sensors/#")
 			g.sensor:publish_many(N, function(i)
 				return "sensors/a", ("reading-%05d-"):format(i)
 			end)
@@ -97,7 +96,6 @@ describe("the order of a turn:", function()
 			},
 		}
 		g:start()
-		g.field:wait_subscribed("gw-field", "sensors/#")
 		for i = 1, 40 do
 			g:publish_readings(i, i)
 			g:await_taken()

@@ -124,7 +124,6 @@ describe("subscriptions:", function()
 	it("share a group with others", function()
 		local g = gateway.start { field = { subscribe = { "$share/group/sensors/#" } }, idle = true }
 		g:start(true)
-		g.field:wait_subscribed("gw-field", "$share/group/sensors/#")
 		g:publish_readings(1, 20)
 		g:wait_readings(20)
 	end)
@@ -132,7 +131,6 @@ describe("subscriptions:", function()
 	it("with wildcards take what matches and nothing else", function()
 		local g = gateway.start { field = { subscribe = { "sensors/+/temp", "alarms/#" } }, idle = true }
 		g:start(true)
-		g.field:wait_subscribed("gw-field", "alarms/#")
 		for _, topic in ipairs { "sensors/a/temp", "sensors/a/wind", "sensors/temp", "alarms", "alarms/x/y" } do
 			g.sensor:publish(topic, topic)
 		end
@@ -142,14 +140,12 @@ describe("subscriptions:", function()
 
 	it("that left agent.lua are given back to the broker's session", function()
 		local g = gateway.start { field = { subscribe = { "sensors/#", "old/#" } } }
-		g.field:wait_subscribed("gw-field", "old/#")
 		g.sensor:publish("old/x", "first")
 		g.collector:wait_topic("old/x")
 		g.agent:stop()
 		g.config.links.field.subscribe = { "sensors/#", "new/#" }
 		g.agent:configure(g.config)
 		g:start(true)
-		g.field:wait_subscribed("gw-field", "new/#")
 		loop.eventually(function()
 			return g.field:occurrences("gw-field old/#") > 0
 		end, "old/# is unsubscribed")
