@@ -267,14 +267,37 @@ local function version_of(command, pattern)
 	return text:match(pattern) or "?"
 end
 
-local function describe(list, about_files)
-	print(("Tidegate bench: %d rounds on %d cores (%s), Linux %s, files on %s"):format(ROUNDS, #uv.cpu_info(),
-		uv.cpu_info()[1].model, uv.os_uname().release, version_of("stat -f -c %T " .. bench.directory, "%S+")))
-	print(("QoS 1, 100 in flight, TCP_NODELAY at both brokers (mosquitto %s), their queues without limit")
-		:format(version_of("mosquitto -h", "version ([%d.]+)")))
-	for _, forwarder in ipairs(list) do
-		print(("  %-17s %s%s"):format(forwarder.name, forwarder.about, forwarder.key == "paho" and about_files or ""))
+-- What the load program and a broker do without a forwarder: if that were near
+-- what is measured, it would not be the forwarders that are measured.
+local function ceiling()
+	local directory = bench.directory .. "/ceiling"
+	assert(uv.fs_mkdir(directory, 448))
+	local self = setmetatable({ directory = directory }, scene)
+	self.source = lab.broker(directory, "broker", { IN_FLIGHT })
+	self.sink = self.source
+	local collector = self:collect { topic = "bench/data", count = COUNT }
+	local published = self:publish { topic = "bench/data", count = COUNT }:finish(patience(COUNT))
+	local collected = collector:finish(patience(COUNT))
+	self.source:stop()
+	if not published or not collected then
+		lab.fail("the load program does not get its messages through a broker")
 	end
+	return COUNT / (collected.last - published.first)
+end
+
+local function describe(list, files_remark)
+	print(("Tidegate bench on %d cores (%s), Linux %s, %s"):format(#uv.cpu_info(), uv.cpu_info()[1].model,
+		uv.os_uname().release, disk.describe(bench.directory)))
+	print(("QoS 1; mosquitto %s with 100 in flight, TCP_NODELAY and unlimited queues on both sides; rounds: %d")
+		:format(version_of("mosquitto -h", "version ([%d.]+)"), ROUNDS))
+	for _, forwarder in ipairs(list) do
+		print(("  %-17s %s"):format(forwarder.name, forwarder.about))
+		if forwarder.key == "paho" and files_remark then
+			print(("  %-17s %s"):format("", files_remark))
+		end
+	end
+	print(("  %-17s %.0f messages/s: publisher and collector on one broker, 64 bytes"):format("nothing between",
+		ceiling()))
 	print()
 	io.stdout:flush()
 end
@@ -297,9 +320,9 @@ lab.main(function()
 	end
 	bench.directory = file.directory()
 	local list, results = chosen()
-	local about_files
-	bench.files, about_files = disk.for_small_files(bench.directory)
-	describe(list, about_files)
+	local files_remark
+	bench.files, files_remark = disk.for_small_files(bench.directory)
+	describe(list, files_remark)
 	local started = loop.now()
 	run_forwarding(list, results)
 	run_outages(list, results)

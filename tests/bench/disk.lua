@@ -9,15 +9,16 @@ local file = require "lib.file"
 
 local M = {}
 
--- The device below a directory.
-local function device_of(directory)
+-- The type of the file system that a directory is on, and its device's name.
+local function filesystem_of(directory)
 	local id = assert(uv.fs_stat(directory)).dev
 	for line in io.lines("/proc/self/mountinfo") do
-		local major, minor, source = line:match("^%d+ %d+ (%d+):(%d+) .* %- %S+ (%S+)")
+		local major, minor, kind, source = line:match("^%d+ %d+ (%d+):(%d+) .* %- (%S+) (%S+)")
 		if major and (tonumber(major) << 8 | tonumber(minor)) == id then
-			return source:match("([^/]+)$")
+			return kind, source:match("([^/]+)$")
 		end
 	end
+	return "a file system"
 end
 
 local function entries(directory)
@@ -33,17 +34,23 @@ local function entries(directory)
 	return list
 end
 
-local function is_ext4_without_journal(directory)
-	local device = device_of(directory)
-	if not device or not file.exists("/proc/fs/ext4/" .. device) then
-		return false
-	end
+local function has_journal(device)
 	for _, name in ipairs(entries("/proc/fs/jbd2")) do
 		if name:match("^(.*)%-%d+$") == device then
-			return false
+			return true
 		end
 	end
-	return true
+	return false
+end
+
+local function is_ext4_without_journal(directory)
+	local kind, device = filesystem_of(directory)
+	return kind == "ext4" and device and file.exists("/proc/fs/ext4/" .. device) and not has_journal(device)
+end
+
+--- What the files of a directory are on.
+function M.describe(directory)
+	return (filesystem_of(directory)) .. (is_ext4_without_journal(directory) and " without a journal" or "")
 end
 
 local function mount_image(directory)
@@ -65,21 +72,21 @@ local function mount_image(directory)
 end
 
 --- Returns a directory for many small files, made below `directory` if that will
--- do, and a sentence about it.
+-- do, and a remark if it had to be elsewhere.
 function M.for_small_files(directory)
 	if not is_ext4_without_journal(directory) then
 		assert(uv.fs_mkdir(directory .. "/files", 448))
-		return directory .. "/files", "on the same file system"
+		return directory .. "/files", nil
 	end
 	local mount = mount_image(directory)
 	if mount then
-		return mount, "in an ext4 image on this disk, because the disk's own ext4 has no journal and is slow at that"
+		return mount, "its files are in an ext4 image with a journal: without one, ext4 is slow at that"
 	end
 	local shared = assert(uv.fs_mkdtemp("/dev/shm/tidegate-XXXXXX"))
 	cleanup.defer_last(function()
 		os.execute("rm -rf " .. file.quote(shared))
 	end)
-	return shared, "in memory (this disk's ext4 has no journal and is slow at that), so no bytes are counted"
+	return shared, "its files are in memory: ext4 without a journal is slow at that; no bytes are counted"
 end
 
 return M

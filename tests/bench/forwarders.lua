@@ -35,7 +35,7 @@ end
 local tidegate = {
 	key = "tidegate",
 	name = "Tidegate",
-	about = "a one-line rule, window 100, synchronous=FULL, linger 0: each turn is committed before its acknowledgement",
+	about = "a one-line rule, window 100, synchronous=FULL, linger 0: committed before it is acknowledged",
 	share = 1,
 	backlogs = { { drain = true, rounds = true }, { full = true, drain = true } },
 }
@@ -50,7 +50,7 @@ end
 local bridge = {
 	key = "bridge",
 	name = "mosquitto bridge",
-	about = "in the source broker: queue in memory without limit, persistence on (saved every 1800 s), restart_timeout 1",
+	about = "in the source broker, queue in memory without limit, persistence on (saved every 1800 s)",
 	share = 1,
 	backlogs = { { drain = true, rounds = true }, { full = true } },
 }
@@ -67,7 +67,7 @@ end
 local paho = {
 	key = "paho",
 	name = "Paho C, files",
-	about = "asynchronous client, 1,000 in flight, a file a message, never synced, at most 65,535 buffered; files ",
+	about = "asynchronous client, window 1,000, a file per message, not synced, 65,535 at most",
 	share = 0.2,
 	backlogs = { { drain = true } },
 }
