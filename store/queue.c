@@ -215,14 +215,18 @@ static int delete_acknowledged(struct queue *queue)
 	return 0;
 }
 
+/* Deletions first: the pages they free are dirty anyway, and what is inserted
+ * then goes into those instead of into others. */
 static int write_changes(void *owner)
 {
 	struct queue *queue = owner;
 
+	if (queue->acknowledged_n > 0 && delete_acknowledged(queue) < 0)
+		return -1;
 	for (const struct entry *entry = queue->tail.head; entry; entry = entry->next)
 		if (insert_row(queue, &entry->message) < 0)
 			return -1;
-	return queue->acknowledged_n > 0 ? delete_acknowledged(queue) : 0;
+	return 0;
 }
 
 static void forget_acknowledged(struct queue *queue)
