@@ -38,7 +38,7 @@ AGENT_SOURCES = agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/retry.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c
 STORE_TESTS   = test_store test_queue
-AGENT_TESTS   = test_config test_config_link test_forward test_link test_log test_properties test_retry test_script test_topic test_value
+AGENT_TESTS   = test_config test_config_link test_forward test_link test_log test_properties test_quota test_retry test_script test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)

@@ -1,11 +1,12 @@
 /* What one lua_State may use: memory, and CPU time per call.
  *
  * Over the memory limit the allocator says no, which Lua turns into an ordinary
- * error. Over the time limit a count hook raises an error, and raises it again
- * at every instruction, so that no pcall in the script can carry on.
+ * error. Over the time limit a hook raises an error, and raises it again at every
+ * instruction and every call, so that no pcall in the script can carry on.
  *
  * That holds only if nothing of the script's runs where hooks are off: see
- * agent/sandbox.c.
+ * agent/sandbox.c. A single library function cannot be interrupted: if one does
+ * not come back at all, the process is ended.
  */
 #ifndef TIDEGATE_QUOTA_H
 #define TIDEGATE_QUOTA_H
@@ -17,21 +18,31 @@
 struct lua_State;
 
 struct quota {
+	const char *owner;   /* for the log: "script rules.lua" */
 	size_t memory_bytes; /* 0: no limit */
 	int64_t call_ms;     /* 0: no limit */
 	size_t used_bytes;
-	int64_t deadline_ns; /* of the thread's CPU clock; 0: the clock was not looked at yet */
-	bool over;           /* this call has used up its time */
+	/* Of the call that runs now; a signal handler looks at them too. */
+	struct lua_State *volatile running; /* the coroutine that does, or the state itself */
+	volatile int64_t since_ns;          /* of the thread's CPU clock; 0: the clock was not looked at yet */
+	volatile bool over;                 /* it has used up its time */
 };
 
-void quota_init(struct quota *quota, size_t memory_bytes, int64_t call_ms);
+/* `owner` must live as long as the quota. */
+void quota_init(struct quota *quota, const char *owner, size_t memory_bytes, int64_t call_ms);
 
 /* A new state under this quota, or NULL. `quota` must stay where it is
  * until lua_close(). */
 struct lua_State *quota_new_state(struct quota *quota);
 
-/* A call begins: its time starts to count. */
+/* A call begins: its time starts to count; and ends. One at a time in the process,
+ * all from the thread that makes the first. */
 void quota_begin(struct quota *quota, struct lua_State *L);
+void quota_end(struct quota *quota);
+
+/* From here on it is `to` that runs, a coroutine of the state of L. Returns what ran
+ * before, to be switched back to. */
+struct lua_State *quota_switch(struct lua_State *L, struct lua_State *to);
 
 /* realloc() for memory of ours that the script makes grow; counts as its own.
  * `old_size` is what was asked for before. A size of 0 frees. */

@@ -1,10 +1,14 @@
-/* The libraries are Lua's own, with a few functions taken out and five replaced.
+/* The libraries are Lua's own, with a few functions taken out and some wrapped.
  *
  * A loop is stopped by an error from a count hook, and Lua keeps hooks off while
  * that error looks for somebody to catch it. Whatever of the script's ran then
  * could loop for ever: message handlers (hence xpcall), `__close` of a coroutine
  * the error went through uncaught (hence coroutine.create and wrap), and `__gc`
- * at any time (hence setmetatable).
+ * at any time (hence setmetatable). Each coroutine has a hook of its own, so the
+ * quota must know which one runs (hence coroutine.resume, wrap and close).
+ *
+ * What library functions do in one go is out of reach of any hook: string.rep and
+ * table.move could be asked for 2^62 steps that need no memory.
  */
 #include "sandbox.h"
 
@@ -12,8 +16,13 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <stdbool.h>
 #include <stdint.h>
-#include <unistd.h>
+#include <sys/stat.h>
+
+#include "quota.h"
+
+#define MOVES_MAX 10000000 /* of one table.move: a good tenth of a second */
 
 /* In the table of loaded modules while a module's chunk runs. */
 static const char loading;
@@ -96,7 +105,41 @@ static int coroutine_body(lua_State *L)
 	return coroutine_end(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, coroutine_end), 0);
 }
 
-/* coroutine.create and coroutine.wrap; the original is the upvalue. */
+/* Calls the function below `arguments` values on the stack, which goes on with
+ * coroutine `co` and comes back when that yields or ends. */
+static int run_coroutine(lua_State *L, lua_State *co, int arguments)
+{
+	lua_State *before = quota_switch(L, co);
+	int status = lua_pcall(L, arguments, LUA_MULTRET, 0);
+
+	(void)quota_switch(L, before);
+	return status == LUA_OK ? lua_gettop(L) : lua_error(L);
+}
+
+/* coroutine.resume and coroutine.close; the original is the upvalue. */
+static int with_coroutine(lua_State *L)
+{
+	lua_State *co = lua_tothread(L, 1);
+	int arguments = lua_gettop(L);
+
+	luaL_argexpected(L, co, 1, "coroutine");
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	return run_coroutine(L, co, arguments);
+}
+
+/* What coroutine.wrap gives; the upvalues are Lua's own such function and its
+ * coroutine. */
+static int wrapped_coroutine(lua_State *L)
+{
+	int arguments = lua_gettop(L);
+
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	return run_coroutine(L, lua_tothread(L, lua_upvalueindex(2)), arguments);
+}
+
+/* coroutine.create, and the same in coroutine.wrap; the original is the upvalue. */
 static int make_coroutine(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -106,6 +149,50 @@ static int make_coroutine(lua_State *L)
 	lua_pushcclosure(L, coroutine_body, 1);
 	lua_call(L, 1, 1);
 	return 1;
+}
+
+static int wrap_coroutine(lua_State *L)
+{
+	(void)make_coroutine(L);
+	if (!lua_getupvalue(L, -1, 1) || !lua_isthread(L, -1))
+		return luaL_error(L, "coroutine.wrap is not as expected");
+	lua_pushcclosure(L, wrapped_coroutine, 2);
+	return 1;
+}
+
+/* Calls the original, the upvalue, with the arguments on the stack. */
+static int call_original(lua_State *L)
+{
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	lua_call(L, lua_gettop(L) - 1, 1);
+	return 1;
+}
+
+/* string.rep */
+static int bounded_rep(lua_State *L)
+{
+	size_t size, between;
+
+	(void)luaL_checklstring(L, 1, &size);
+	(void)luaL_checkinteger(L, 2);
+	(void)luaL_optlstring(L, 3, "", &between);
+	if (size + between > 0)
+		return call_original(L);
+	lua_pushliteral(L, "");
+	return 1;
+}
+
+/* table.move */
+static int bounded_move(lua_State *L)
+{
+	lua_Integer first = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3);
+
+	luaL_checktype(L, 1, LUA_TTABLE);
+	(void)luaL_checkinteger(L, 4);
+	luaL_argcheck(L, last < first || (lua_Unsigned)last - (lua_Unsigned)first < MOVES_MAX, 3,
+	              "too many elements to move");
+	return call_original(L);
 }
 
 /* "rules.deadband" → true: letters, digits, `_` and `-`, parted by single dots. */
@@ -127,6 +214,14 @@ static int is_module_name(const char *name, size_t size)
 	return inside;
 }
 
+/* A pipe would hang the agent. */
+static bool is_regular_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /* Pushes the path of the module's file, the upvalue being the directory; raises
  * if there is none. */
 static const char *module_path(lua_State *L, const char *name)
@@ -138,7 +233,7 @@ static const char *module_path(lua_State *L, const char *name)
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
 		const char *path = lua_pushfstring(L, places[i], directory, relative);
 
-		if (access(path, F_OK) == 0)
+		if (is_regular_file(path))
 			return path;
 	}
 	luaL_error(L, "module '%s' not found: no file '%s', no file '%s'", name, lua_tostring(L, -2),
@@ -239,6 +334,15 @@ static int open_os(lua_State *L)
 	return 1;
 }
 
+void sandbox_bound(struct lua_State *L)
+{
+	lua_getglobal(L, LUA_STRLIBNAME);
+	wrap(L, "rep", bounded_rep);
+	lua_getglobal(L, LUA_TABLIBNAME);
+	wrap(L, "move", bounded_move);
+	lua_pop(L, 2);
+}
+
 void sandbox_open(struct lua_State *L, const char *directory)
 {
 	open_base(L, directory);
@@ -251,6 +355,9 @@ void sandbox_open(struct lua_State *L, const char *directory)
 	remove_field(L, "dump");
 	luaL_requiref(L, LUA_COLIBNAME, luaopen_coroutine, 1);
 	wrap(L, "create", make_coroutine);
-	wrap(L, "wrap", make_coroutine);
+	wrap(L, "wrap", wrap_coroutine);
+	wrap(L, "resume", with_coroutine);
+	wrap(L, "close", with_coroutine);
 	lua_pop(L, 2);
+	sandbox_bound(L);
 }

@@ -11,4 +11,8 @@ struct lua_State;
  * `directory`/lib. May raise a memory error. */
 void sandbox_open(struct lua_State *L, const char *directory);
 
+/* In string and table, which are open: bounds what could run for ever in one go
+ * without needing memory. */
+void sandbox_bound(struct lua_State *L);
+
 #endif

@@ -84,7 +84,7 @@ static void keep_error(struct script *script, int status)
 	free(script->error);
 	script->error = NULL;
 	if (status == LUA_OK)
-		size = asprintf(&script->error, "a coroutine used more than %lld ms of CPU time",
+		size = asprintf(&script->error, "used more than %lld ms of CPU time",
 		                (long long)script->quota.call_ms);
 	else if (status == LUA_ERRMEM && script->quota.memory_bytes)
 		size = asprintf(&script->error, "not enough memory (limit %zu bytes)", script->quota.memory_bytes);
@@ -113,8 +113,8 @@ static int enter(struct script *script, lua_CFunction function, void *arg)
 	lua_pushcfunction(L, function);
 	lua_pushlightuserdata(L, arg);
 	status = lua_pcall(L, 1, 0, top + 1);
-	/* Over without an error: a coroutine was stopped, and the little that came
-	 * after it got away. */
+	quota_end(&script->quota);
+	/* Over without an error: it was about to end by itself. */
 	failed = status != LUA_OK || script->quota.over;
 	if (failed)
 		keep_error(script, status);
@@ -384,7 +384,7 @@ struct script *script_open(const char *path, uint32_t origin, struct script_limi
 	script->origin = origin;
 	script->host = host;
 	script->pending = true;
-	quota_init(&script->quota, limits.memory_bytes, limits.call_ms);
+	quota_init(&script->quota, script->component, limits.memory_bytes, limits.call_ms);
 	effects_init(&script->effects, limits.memory_bytes);
 	if (open_state(script)) {
 		report(script, err, err_size);
