@@ -18,10 +18,10 @@
 #include <lua.h>
 
 #include "config_read.h"
+#include "quota.h"
 #include "topic.h"
 
 #define SOURCE_MAX    (1 << 20)
-#define MEMORY_MAX    (16 << 20) /* of the throwaway state */
 #define DEFAULT_STORE "/var/lib/tidegate/queue.db"
 
 /* Only printable text: names and values in it are the owner's, or a peer's. */
@@ -324,6 +324,7 @@ static void read_config(struct reader *reader, struct config *config)
 struct loading {
 	struct reader reader;
 	struct config *config;
+	struct quota quota; /* of the throwaway state */
 	const char *source;
 	size_t size;
 	struct lines *lines;
@@ -335,7 +336,7 @@ static int l_load(lua_State *L)
 	struct reader *reader = &loading->reader;
 
 	luaL_checkstack(L, 60, NULL);
-	if (config_state_run(reader, loading->source, loading->size) != 0)
+	if (config_state_run(reader, &loading->quota, loading->source, loading->size) != 0)
 		return 0;
 	loading->lines = lines_open(loading->source);
 	if (!loading->lines)
@@ -348,9 +349,8 @@ static int l_load(lua_State *L)
 static void load(struct loading *loading)
 {
 	struct reader *reader = &loading->reader;
-	size_t memory_left = MEMORY_MAX;
 
-	reader->L = config_state_open(&memory_left);
+	reader->L = config_state_open(&loading->quota);
 	if (!reader->L) {
 		reader_out_of_memory(reader);
 		return;

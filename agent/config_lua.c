@@ -1,5 +1,5 @@
 /* A bare Lua state for agent.lua: it can compute a table and nothing else. What
- * is left of the base library is a list below; memory and instructions are
+ * is left of the base library is a list below; memory and CPU time are
  * limited. There is no pcall and no __gc in it, so the limits cannot be caught.
  */
 #include <ctype.h>
@@ -15,45 +15,23 @@
 #include <lualib.h>
 
 #include "config_read.h"
+#include "quota.h"
+#include "sandbox.h"
 
-#define INSTRUCTIONS_MAX 50000000 /* about half a second */
-#define SECRET_MAX 65536          /* what file() reads */
-#define CHUNK "agent"             /* short: Lua cuts long names; see chunk_problem() */
+#define MEMORY_MAX (16 << 20)
+#define CPU_MS     1000
+#define SECRET_MAX 65536 /* what file() reads */
+#define CHUNK "agent"    /* short: Lua cuts long names; see chunk_problem() */
 
-static void *allocate(void *ud, void *block, size_t old_size, size_t new_size)
+struct lua_State *config_state_open(struct quota *quota)
 {
-	size_t *left = ud;
-
-	if (!block)
-		old_size = 0; /* then it tells the type */
-	if (new_size == 0) {
-		free(block);
-		*left += old_size;
-		return NULL;
-	}
-	if (new_size > old_size && new_size - old_size > *left)
-		return NULL;
-	void *moved = realloc(block, new_size);
-	if (moved)
-		*left = *left + old_size - new_size;
-	return moved;
-}
-
-struct lua_State *config_state_open(size_t *memory_left)
-{
-	return lua_newstate(allocate, memory_left);
+	quota_init(quota, "config", MEMORY_MAX, CPU_MS);
+	return quota_new_state(quota);
 }
 
 const char *config_lua_version(void)
 {
 	return LUA_RELEASE;
-}
-
-static void too_long(lua_State *L, lua_Debug *event)
-{
-	lua_getinfo(L, "l", event); /* luaL_error() would name the line of the caller */
-	lua_pushfstring(L, CHUNK ":%d: does not come to an end (an endless loop?)", event->currentline);
-	lua_error(L);
 }
 
 static struct reader *reader_of(lua_State *L)
@@ -185,6 +163,7 @@ static void fill(lua_State *L, struct reader *reader)
 		luaL_requiref(L, libraries[i].name, libraries[i].func, 1);
 		lua_pop(L, 1);
 	}
+	sandbox_bound(L);
 	lua_pushglobaltable(L);
 	add_function(L, "env", l_env, reader);
 	add_function(L, "file", l_file, reader);
@@ -195,7 +174,7 @@ static void fill(lua_State *L, struct reader *reader)
 }
 
 /* The error message on top of the stack, `agent:12: ...`, as a problem. */
-static void chunk_problem(struct reader *reader)
+static void chunk_problem(struct reader *reader, bool over)
 {
 	const char *message = lua_type(reader->L, -1) == LUA_TSTRING ? lua_tostring(reader->L, -1)
 								     : "the error is no text";
@@ -206,23 +185,23 @@ static void chunk_problem(struct reader *reader)
 		line = (int)strtol(message + strlen(CHUNK ":"), &end, 10);
 		message = strncmp(end, ": ", 2) == 0 ? end + 2 : message;
 	}
-	reader_problem_at(reader, line, "%s", message);
+	reader_problem_at(reader, line, "%s", over ? "does not come to an end (an endless loop?)" : message);
 	lua_pop(reader->L, 1);
 }
 
-int config_state_run(struct reader *reader, const char *source, size_t size)
+int config_state_run(struct reader *reader, struct quota *quota, const char *source, size_t size)
 {
 	lua_State *L = reader->L;
 
 	fill(L, reader);
 	int status = luaL_loadbufferx(L, source, size, "=" CHUNK, "t");
 	if (status == LUA_OK) {
-		lua_sethook(L, too_long, LUA_MASKCOUNT, INSTRUCTIONS_MAX);
+		quota_begin(quota, L);
 		status = lua_pcall(L, 0, 1, 0);
-		lua_sethook(L, NULL, 0, 0);
+		quota_end(quota);
 	}
 	if (status == LUA_OK)
 		return 0;
-	chunk_problem(reader);
+	chunk_problem(reader, quota->over);
 	return -1;
 }

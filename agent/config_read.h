@@ -11,6 +11,7 @@
 #include "config.h"
 
 struct lines;
+struct quota;
 
 /* Where we are in which file. The value being read is on top of L's stack. */
 struct reader {
@@ -128,11 +129,11 @@ void lines_close(struct lines *lines);
 /* Of the key, or of the nearest one around it that is known; 0: none is. */
 int lines_find(const struct lines *lines, const char *path);
 
-/* config_lua.c: a bare state, whose memory comes out of *memory_left, and the
- * evaluation of a source in it (reader->L): the value it returned is left on the
- * stack, or -1 after a problem. May raise a memory error. */
-struct lua_State *config_state_open(size_t *memory_left);
-int config_state_run(struct reader *reader, const char *source, size_t size);
+/* config_lua.c: a bare state under a quota, which it fills in, and the evaluation
+ * of a source in it (reader->L): the value it returned is left on the stack, or -1
+ * after a problem. May raise a memory error. */
+struct lua_State *config_state_open(struct quota *quota);
+int config_state_run(struct reader *reader, struct quota *quota, const char *source, size_t size);
 
 /* Reads a regular file of less than `capacity` bytes and ends it with a NUL.
  * Its size, or -1 with errno (EFBIG: too large). */

@@ -198,6 +198,12 @@ static void lua_errors(void)
 	CHECK(gives("error('oh\\nno')", "agent.lua:1: oh?no"));
 	CHECK(gives("error({})", "agent.lua: the error is no text"));
 	CHECK(gives("for i = 1, math.huge do end", "agent.lua:1: does not come to an end (an endless loop?)"));
+	CHECK(gives("local s = ('x'):rep(200)\nwhile true do s:find('.-.-y') end",
+	            "agent.lua:2: does not come to an end (an endless loop?)"));
+	CHECK(gives("return { name = (''):rep(1 << 62) .. 5, links = {}," STORE " nmae = 1 }",
+	            "agent.lua:1: nmae: unknown key, did you mean `name`?"));
+	CHECK(gives("table.move({}, 1, 1 << 62, 2)",
+	            "agent.lua:1: bad argument #3 to 'move' (too many elements to move)"));
 	CHECK(gives("return { name = ('x'):rep(1e9) }", "agent.lua: not enough memory"));
 	CHECK(gives("local t = {}\nfor i = 1, 1e9 do t[i] = tostring(i) end", "agent.lua: not enough memory"));
 	CHECK(gives("return {" STORE "links = {}, log = { level = degub } }",
