@@ -35,7 +35,8 @@ struct link {
 	void *arg;
 
 	enum state state;
-	bool held, stopping, start_wanted;
+	bool held, stopping;
+	bool unwanted; /* told to stop, and not to start since; also what is configured meanwhile stays off */
 	bool greeted; /* the CONNACK came in this read; links go up after it, not inside */
 	struct greeting greeting;
 	struct attempt *attempt;
@@ -84,7 +85,7 @@ static void go_off(struct link *link)
 {
 	link->state = OFF;
 	link->stopping = false;
-	if (link->start_wanted)
+	if (!link->unwanted)
 		link_start(link);
 }
 
@@ -427,6 +428,7 @@ void link_configure(struct link *link, struct link_config *config)
 {
 	config_link_free(link->next_config);
 	link->next_config = config;
+	link->unwanted = false;
 	loop_again(link->loop);
 }
 
@@ -438,6 +440,7 @@ static void reconfigure(struct link *link)
 
 	link->next_config = NULL;
 	discard_transport(link);
+	link->stopping = false;
 	/* What the old configuration subscribed to is not the new one's business. */
 	for (size_t i = 0; link->config && i < link->config->n_subscriptions; i++)
 		subscriptions_remove(&link->subscriptions, link->config->subscriptions[i].filter);
@@ -446,7 +449,7 @@ static void reconfigure(struct link *link)
 	link->events->replaced(link->arg, link);
 	if (adopt(link, config, err, sizeof err) < 0)
 		log_error(link->component, "%s", err);
-	else
+	else if (!link->unwanted)
 		link_start(link);
 }
 
@@ -470,6 +473,11 @@ bool link_connected(const struct link *link)
 bool link_off(const struct link *link)
 {
 	return link->state == OFF || (link->stopping && link->state == CONNECTING);
+}
+
+bool link_unwanted(const struct link *link)
+{
+	return link->unwanted;
 }
 
 bool link_brings(const struct link *link)
@@ -505,7 +513,7 @@ int link_set_session(struct link *link, const char *session)
 
 void link_start(struct link *link)
 {
-	link->start_wanted = link->stopping;
+	link->unwanted = false;
 	if (link->transport && link->state == OFF) {
 		link->state = WAITING;
 		loop_timer_set(link->loop, &link->retry_timer, loop_now_ms(link->loop));
@@ -520,7 +528,7 @@ void link_discard_session(struct link *link)
 
 void link_stop(struct link *link)
 {
-	link->start_wanted = false;
+	link->unwanted = true;
 	link->stopping = link->state != OFF;
 	loop_again(link->loop);
 }

@@ -112,7 +112,7 @@ struct link_stats {
 struct link *link_open(struct loop *loop, struct link_config *config, const struct transport_ops *ops,
                        const struct link_events *events, void *arg, char *err, size_t err_size);
 /* Takes `config`: the next flush replaces transport and policy with it and
- * connects. The name stays. */
+ * connects, unless link_stop() was called since. The name stays. */
 void link_configure(struct link *link, struct link_config *config);
 /* Drops the connection without a word. A connection attempt that still hangs
  * keeps its own memory and cleans up after itself. */
@@ -122,6 +122,7 @@ const char *link_name(const struct link *link);
 const struct link_config *link_config(const struct link *link);
 bool link_connected(const struct link *link);
 bool link_off(const struct link *link); /* not started, or told to stop and nothing more will leave */
+bool link_unwanted(const struct link *link); /* told to stop, and not to start since */
 bool link_brings(const struct link *link); /* messages arrive on it: it has subscriptions */
 int link_window(const struct link *link); /* the smaller of ours and the peer's */
 struct link_stats link_stats(const struct link *link);

@@ -357,6 +357,8 @@ static bool has_note(struct agent *agent, const struct link *link, const char *w
  * on it too, which it keeps for us: losing those would be worse. */
 static void start_link(struct route *route)
 {
+	if (link_unwanted(route->link)) /* on_start() said so */
+		return;
 	if (route->old_qos2 && link_brings(route->link))
 		log_warn("agent", "link %s sends at QoS 2 and has subscriptions: its session is kept, and after a restart the "
 		                  "broker may take an equal message for a duplicate; use two links",

@@ -227,8 +227,14 @@ static void on_session(void *arg, struct link *link)
 	told.session = link_session(link);
 }
 
+static void on_replaced(void *arg, struct link *link)
+{
+	(void)arg;
+	(void)link;
+}
+
 static const struct link_events events = {
-        .up = on_up, .down = on_down, .message = on_message, .session = on_session};
+        .up = on_up, .down = on_down, .message = on_message, .replaced = on_replaced, .session = on_session};
 
 /* ---- the loop, until a condition holds ---- */
 
@@ -444,6 +450,35 @@ static void says_goodbye_and_stays_off(void)
 	end();
 }
 
+/* What was asked last counts, whatever happens to be going on. */
+static void starts_and_stops_as_asked_last(void)
+{
+	begin(1, 0);
+	link_configure(subject, make_config(1, 0));
+	link_stop(subject); /* while it is off */
+	CHECK(!wait_until(never, 50));
+	CHECK(link_unwanted(subject) && link_off(subject) && fake.connects == 0);
+	link_stop(subject);
+	link_configure(subject, make_config(1, 0));
+	CHECK(!link_unwanted(subject) && wait_until(is_up, 5000));
+	link_configure(subject, make_config(1, 0)); /* and while it is up */
+	link_stop(subject);
+	CHECK(wait_until(is_off, 5000));
+	CHECK(!wait_until(never, 50));
+	CHECK(link_off(subject) && fake.connects == 1 && told.downs == 1);
+	link_configure(subject, make_config(1, 0));
+	CHECK(wait_until(is_up, 5000));
+	link_stop(subject);
+	link_configure(subject, make_config(1, 0));
+	CHECK(!wait_until(never, 50));
+	CHECK(wait_until(is_up, 5000));
+	link_stop(subject);
+	link_start(subject);
+	CHECK(!wait_until(never, 50));
+	CHECK(wait_until(is_up, 5000));
+	end();
+}
+
 static void subscribes_anew_only_if_the_session_is_lost(void)
 {
 	begin(1, 2);
@@ -495,6 +530,7 @@ int main(void)
 	RUN(closes_without_waiting_for_an_attempt);
 	RUN(reads_nothing_while_held);
 	RUN(says_goodbye_and_stays_off);
+	RUN(starts_and_stops_as_asked_last);
 	RUN(subscribes_anew_only_if_the_session_is_lost);
 	RUN(brings_an_old_session_in_line);
 	return test_end();
