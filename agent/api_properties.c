@@ -15,9 +15,14 @@
 
 #define TEXT_MAX 65535
 
+/* Texts may be shared in Lua and are copied here: a small table can be a large run. */
 static int append(lua_State *L, struct buffer *run, const struct property *property)
 {
-	return properties_append(run, property) ? luaL_error(L, "not enough memory") : 0;
+	size_t limit = script_of(L)->effects.limit;
+
+	if (properties_append(run, property))
+		return luaL_error(L, "not enough memory");
+	return limit && run->size > limit ? script_effect_failed(L) : 0;
 }
 
 static void read_number(lua_State *L, const struct api_option *option, void *run)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEPT_BYTES 65536
+
 static int grow(struct buffer *buffer, size_t needed)
 {
 	size_t capacity = buffer->capacity ? buffer->capacity : 64;
@@ -33,6 +35,13 @@ int buffer_append(struct buffer *buffer, const void *data, size_t size)
 		memcpy(buffer->data + buffer->size, data, size);
 	buffer->size += size;
 	return 0;
+}
+
+void buffer_reset(struct buffer *buffer)
+{
+	buffer->size = 0;
+	if (buffer->capacity > KEPT_BYTES)
+		buffer_release(buffer);
 }
 
 void buffer_release(struct buffer *buffer)

@@ -11,6 +11,8 @@ struct buffer {
 
 /* 0, or -1 if memory is exhausted (the buffer is unchanged). */
 int buffer_append(struct buffer *buffer, const void *data, size_t size);
+/* Empties it; a large one gives its memory back. */
+void buffer_reset(struct buffer *buffer);
 void buffer_release(struct buffer *buffer);
 
 #endif

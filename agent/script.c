@@ -200,6 +200,8 @@ static void handle(struct script *script, struct call *call)
 	begin(script);
 	call->ran = false;
 	result = enter(script, run_call, call);
+	buffer_reset(&script->properties);
+	buffer_reset(&script->context);
 	if (call->ran)
 		script->stats.calls++;
 	if (result == 0) {

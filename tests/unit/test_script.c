@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -1021,12 +1022,27 @@ static void memory_is_limited(void)
 	}
 }
 
+static long peak_kb(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_SELF, &usage) ? 0 : usage.ru_maxrss;
+}
+
 static void effects_are_limited(void)
 {
+	long before;
+
 	run("local s = ('x'):rep(1e6) while true do mqtt.pub('t', s) end");
 	CHECK(did("") && saw("one handler call cannot publish more than 8388608 bytes"));
 	run("while true do mqtt.sub('t') end");
 	CHECK(did("") && saw("one handler call cannot publish more than"));
+	/* One text, many times: it is small in Lua and large outside. */
+	before = peak_kb();
+	run("local s = ('x'):rep(65535) local pair, user = { s, s }, {} for i = 1, 8000 do user[i] = pair end"
+	    " mqtt.pub('t', 'p', { properties = { user = user } })");
+	CHECK(did("") && saw("one handler call cannot publish more than 8388608 bytes"));
+	CHECK(peak_kb() - before < 100 << 10);
 }
 
 static void requires_modules(void)
