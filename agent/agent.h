@@ -22,6 +22,8 @@ struct route {
 	struct forward *forward;
 	bool old_qos2;  /* an earlier process sent at QoS 2 */
 	bool sent_qos2; /* noted in the store: see link_discard_session() */
+	/* Of a link that a script opens: until its handler has returned, and if it failed. */
+	enum { ROUTE_SETTLED, ROUTE_RESERVED, ROUTE_FORGOTTEN } standing;
 	struct route *next;
 };
 
@@ -36,6 +38,7 @@ struct agent {
 	struct script_host host;
 
 	bool store_failing; /* the last commit failed: links that bring messages are held */
+	bool out_of_memory; /* what a script published could not be queued */
 	struct loop_timer commit_retry;
 	struct loop_timer commit_deletions; /* nothing but deletions waits: no hurry */
 	struct loop_timer fill;             /* a forward wants to be asked again */

@@ -67,6 +67,11 @@ void api_options_read(struct lua_State *L, int index, const char *what, const st
 
 /* The string argument `arg`, which errors call `name`. */
 const char *api_check_string(struct lua_State *L, int arg, const char *name, size_t *size);
+/* The same for what is a C string to the host: raises if there is a NUL byte in it. */
+const char *api_check_text(struct lua_State *L, int arg, const char *name);
+
+/* The number at `index` if it is a whole one from 0 up, 1.0 included, else -1. */
+int64_t api_whole_number(struct lua_State *L, int index);
 
 /* Raises "PATH: EXPECTED expected, got ..." for the value on top. */
 int api_option_expected(struct lua_State *L, const struct api_option *option, const char *expected);

@@ -9,6 +9,7 @@
 #include <lua.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "api.h"
 #include "topic.h"
@@ -67,7 +68,7 @@ static int push_link(lua_State *L, struct link *link)
 
 static int check_qos(lua_State *L, int arg)
 {
-	lua_Integer qos = lua_isinteger(L, arg) ? lua_tointeger(L, arg) : -1;
+	lua_Integer qos = api_whole_number(L, arg);
 
 	if (lua_isnoneornil(L, arg))
 		return 1;
@@ -127,7 +128,7 @@ static void option_link(lua_State *L, const struct api_option *option, void *tar
 		luaL_error(L, "%s: the method of a link acts on that link", option->path);
 	if (object)
 		draft->link = *object;
-	else if (lua_type(L, -1) == LUA_TSTRING)
+	else if (lua_type(L, -1) == LUA_TSTRING && strlen(lua_tostring(L, -1)) == lua_rawlen(L, -1))
 		draft->link = host->link_named(host->arg, lua_tostring(L, -1));
 	else
 		api_option_expected(L, option, "link or its name");
@@ -161,12 +162,15 @@ static void option_unsupported(lua_State *L, const struct api_option *option, vo
  * the caller returns no_link(). */
 static struct link *link_of(lua_State *L, const struct draft *draft)
 {
-	return draft->link || draft->unknown_link ? draft->link : default_link(L);
+	const struct script_host *host = script_of(L)->host;
+	struct link *link = draft->link || draft->unknown_link ? draft->link : default_link(L);
+
+	return link && host->link_known(host->arg, link) ? link : NULL;
 }
 
 static int no_link(lua_State *L, const struct draft *draft)
 {
-	return fail(L, draft->unknown_link ? "unknown link" : "no default link");
+	return fail(L, draft->link || draft->unknown_link ? "unknown link" : "no default link");
 }
 
 /* Sets the message aside; returns its token, or nil and why not. */
@@ -238,12 +242,29 @@ static int do_pubx(lua_State *L, struct draft *draft, int first)
 	return publish(L, draft, topic, payload);
 }
 
+/* As in agent.lua: what the broker would not understand, or not accept. */
+static void check_subscription(lua_State *L, const struct subscription *subscription, const struct link *link)
+{
+	const struct script_host *host = script_of(L)->host;
+	const struct link_config *config = effects_config(&script_of(L)->effects, link);
+	const char *option = subscription->no_local              ? "no_local"
+	                     : subscription->retain_as_published ? "retain_as_published"
+	                     : subscription->retain_handling     ? "retain_handling"
+	                                                         : NULL;
+
+	if (option && (config ? config->version : host->link_version(host->arg, link)) < 5)
+		luaL_error(L, "opts.%s: needs a link with version = \"5\"", option);
+	if (subscription->no_local && !strncmp(subscription->filter, "$share/", 7))
+		luaL_error(L, "opts.no_local: cannot be used with a $share filter");
+}
+
 static int subscribe(lua_State *L, struct draft *draft)
 {
 	struct link *link = link_of(L, draft);
 
 	if (!link)
 		return no_link(L, draft);
+	check_subscription(L, &draft->subscription, link);
 	if (effects_subscribe(&script_of(L)->effects, link, &draft->subscription))
 		return script_effect_failed(L);
 	lua_pushboolean(L, 1);
@@ -354,7 +375,7 @@ static int link_to_string(lua_State *L)
 static int mqtt_link(lua_State *L)
 {
 	const struct script_host *host = script_of(L)->host;
-	struct link *link = host->link_named(host->arg, api_check_string(L, 1, "name", NULL));
+	struct link *link = host->link_named(host->arg, api_check_text(L, 1, "name"));
 
 	return link ? push_link(L, link) : fail(L, "unknown link");
 }
@@ -379,7 +400,7 @@ static int mqtt_conn(lua_State *L)
 {
 	struct script *script = script_of(L);
 	const struct script_host *host = script->host;
-	const char *url = api_check_string(L, 1, "url", NULL), *name = api_check_string(L, 2, "name", NULL);
+	const char *url = api_check_text(L, 1, "url"), *name = api_check_text(L, 2, "name");
 	struct link_config *config;
 	struct link *link;
 	char err[200] = "";
@@ -392,7 +413,7 @@ static int mqtt_conn(lua_State *L)
 	if (!lua_istable(L, 3))
 		luaL_argerror(L, 3, lua_pushfstring(L, "opts: table expected, got %s", luaL_typename(L, 3)));
 	problems_release(&script->problems);
-	config = config_link_read(L, 3, host->agent_name, name, url, &script->problems);
+	config = config_link_read(L, 3, host->agent_name, name, url, effects_room(&script->effects), &script->problems);
 	if (!config)
 		return raise_problems(L, &script->problems);
 	link = host->link_reserve(host->arg, name, err, sizeof err);
@@ -400,8 +421,10 @@ static int mqtt_conn(lua_State *L)
 		config_link_free(config);
 		return fail(L, err);
 	}
-	if (effects_connect(&script->effects, link, config))
+	if (effects_connect(&script->effects, link, config)) {
+		host->link_forget(host->arg, link);
 		return script_effect_failed(L);
+	}
 	return push_link(L, link);
 }
 

@@ -72,6 +72,24 @@ const char *api_check_string(struct lua_State *L, int arg, const char *name, siz
 	return lua_tolstring(L, arg, size);
 }
 
+const char *api_check_text(struct lua_State *L, int arg, const char *name)
+{
+	size_t size;
+	const char *text = api_check_string(L, arg, name, &size);
+
+	if (strlen(text) != size)
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s contains a NUL byte", name));
+	return text;
+}
+
+int64_t api_whole_number(struct lua_State *L, int index)
+{
+	int whole = 0;
+	lua_Integer number = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &whole) : -1;
+
+	return whole && number >= 0 ? number : -1;
+}
+
 int api_option_expected(struct lua_State *L, const struct api_option *option, const char *expected)
 {
 	if (lua_type(L, -1) == LUA_TNUMBER)
@@ -88,7 +106,7 @@ void api_option_bool(struct lua_State *L, const struct api_option *option, void 
 
 void api_option_int(struct lua_State *L, const struct api_option *option, void *target)
 {
-	lua_Integer number = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
+	int64_t number = api_whole_number(L, -1);
 
 	if (number < 0 || number > option->max) {
 		lua_pushfstring(L, option->max == 1 ? "0 or %d" : option->max == 2 ? "0, 1 or %d" : "0 to %d", option->max);

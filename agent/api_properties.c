@@ -29,9 +29,9 @@ static void read_number(lua_State *L, const struct api_option *option, void *run
 {
 	uint32_t limit = option->offset == PROPERTY_PAYLOAD_FORMAT ? 1 : UINT32_MAX;
 	struct property property = { .id = (enum property_id)option->offset };
-	lua_Integer number = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : -1;
+	int64_t number = api_whole_number(L, -1);
 
-	if (number < 0 || number > (lua_Integer)limit)
+	if (number < 0 || number > (int64_t)limit)
 		api_option_expected(L, option, limit == 1 ? "0 or 1" : "whole number of seconds");
 	property.number = (uint32_t)number;
 	append(L, run, &property);

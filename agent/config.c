@@ -22,6 +22,7 @@
 #include "topic.h"
 
 #define SOURCE_MAX    (1 << 20)
+#define TEXTS_MAX     (64 << 20) /* of all the strings in it, each as often as it is used */
 #define DEFAULT_STORE "/var/lib/tidegate/queue.db"
 
 /* Only printable text: names and values in it are the owner's, or a peer's. */
@@ -34,12 +35,16 @@ static void make_printable(char *text)
 
 void problems_add(struct problems *problems, const char *format, ...)
 {
-	char **lines = realloc(problems->lines, (problems->n + 1) * sizeof *lines);
+	char **lines = NULL;
 	va_list args;
 	int size;
 
+	if (problems->n <= PROBLEMS_MAX)
+		lines = realloc(problems->lines, (problems->n + 1) * sizeof *lines);
 	if (!lines)
 		return;
+	if (problems->n == PROBLEMS_MAX)
+		format = "and more, which are not listed";
 	problems->lines = lines;
 	va_start(args, format);
 	size = vasprintf(&lines[problems->n], format, args);
@@ -393,7 +398,7 @@ static void ask_about_scripts(struct loading *loading, config_script_check *chec
 
 struct config *config_load(const char *path, config_script_check *check, struct problems *problems)
 {
-	struct loading loading = {.reader = {.problems = problems, .file = path}};
+	struct loading loading = {.reader = {.problems = problems, .file = path, .room = TEXTS_MAX}};
 	size_t known = problems->n;
 	char *source = read_source(path, &loading.size);
 

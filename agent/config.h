@@ -87,6 +87,7 @@ struct link_config {
 	struct tls_config tls;
 	struct socks5_config socks5;
 	char *bind;
+	size_t bytes; /* what all of this takes, about */
 };
 
 struct config {
@@ -108,11 +109,13 @@ struct config {
 	enum log_target log_target;
 };
 
-/* A growing list of problems, one line of text each. */
+/* A growing list of problems, one line of text each. After a thousand it only says
+ * that there are more: nobody reads them, and a script's could be without end. */
 struct problems {
 	char **lines;
 	size_t n;
 };
+enum { PROBLEMS_MAX = 1000 };
 void problems_add(struct problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void problems_release(struct problems *problems);
 
@@ -130,10 +133,11 @@ const char *config_lua_version(void);
 
 /* Reads one link from the Lua table at `index` of L, with the keys of
  * agent.lua's `links`, plus `url` given apart when not NULL (mqtt.conn).
- * `gateway` is the gateway's name, for the default client id. Returns a
- * malloc'd link, or NULL with problems added. Never raises. */
+ * `gateway` is the gateway's name, for the default client id; `room` is how many
+ * bytes it may take. Returns a malloc'd link, or NULL with problems added. Never
+ * raises. */
 struct link_config *config_link_read(struct lua_State *L, int index, const char *gateway, const char *name,
-                                     const char *url, struct problems *problems);
+                                     const char *url, size_t room, struct problems *problems);
 void config_link_free(struct link_config *link);
 
 #endif

@@ -12,8 +12,10 @@
 #include "config_read.h"
 #include "topic.h"
 
-#define CENTURY_MS    INT64_C(3155760000000)
-#define LINK_NAME_MAX 64
+#define CENTURY_MS        INT64_C(3155760000000)
+#define LINK_NAME_MAX     64
+#define URLS_MAX          100
+#define SUBSCRIPTIONS_MAX 1000
 
 /* Keys that read_link() looks at itself. */
 static void read_elsewhere(struct reader *reader, const struct field *field, void *target)
@@ -74,6 +76,8 @@ static void read_payload(struct reader *reader, const struct field *field, void 
 		reader_problem(reader, "is longer than %d bytes", MQTT_TEXT_MAX);
 		return;
 	}
+	if (!reader_take(reader, size))
+		return;
 	announcement->payload = malloc(size + 1);
 	if (!announcement->payload) {
 		reader_out_of_memory(reader);
@@ -217,6 +221,8 @@ static bool add_url(struct reader *reader, const char *text, struct link_config 
 	struct url url;
 	const char *problem = NULL;
 
+	if (!reader_take(reader, strlen(text)))
+		return true;
 	if (url_unsupported(text)) {
 		reader_problem(reader, "%s", url_unsupported(text));
 		return false;
@@ -263,8 +269,8 @@ static bool read_url_list(struct reader *reader, struct link_config *link)
 
 	if (!reader_list(reader, "a list of URLs", &count))
 		return true;
-	if (count == 0)
-		reader_problem(reader, "expected at least one URL");
+	if (count == 0 || count > URLS_MAX)
+		reader_problem(reader, "expected one to %d URLs", URLS_MAX);
 	else if (make_room(reader, link, count))
 		for (size_t i = 1; i <= count && supported; i++) {
 			size_t mark = reader_item(reader, i);
@@ -321,6 +327,10 @@ static void read_subscriptions(struct reader *reader, struct link_config *link)
 
 	if (lua_isnil(reader->L, -1) || !reader_list(reader, "a list of topic filters", &count) || count == 0)
 		return;
+	if (count > SUBSCRIPTIONS_MAX) {
+		reader_problem(reader, "expected at most %d topic filters", SUBSCRIPTIONS_MAX);
+		return;
+	}
 	link->subscriptions = calloc(count, sizeof *link->subscriptions);
 	if (!link->subscriptions) {
 		reader_out_of_memory(reader);
@@ -477,10 +487,10 @@ static int l_read_link(lua_State *L)
 }
 
 struct link_config *config_link_read(struct lua_State *L, int index, const char *gateway, const char *name,
-                                     const char *url, struct problems *problems)
+                                     const char *url, size_t room, struct problems *problems)
 {
 	struct request request = {
-		.reader = {.L = L, .problems = problems},
+		.reader = {.L = L, .problems = problems, .room = room},
 		.gateway = gateway,
 		.url = url,
 		.link = calloc(1, sizeof *request.link),
@@ -503,8 +513,11 @@ struct link_config *config_link_read(struct lua_State *L, int index, const char 
 		reader_problem(&request.reader, "%s", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "failed");
 		lua_pop(L, 1);
 	}
-	if (!request.reader.failed)
+	if (!request.reader.failed) {
+		request.link->bytes = sizeof *request.link + room - request.reader.room +
+		                      request.link->n_subscriptions * sizeof *request.link->subscriptions;
 		return request.link;
+	}
 	config_link_free(request.link);
 	return NULL;
 }

@@ -41,10 +41,11 @@ static void problem_va(struct reader *reader, int line, const char *format, va_l
 
 void reader_problem(struct reader *reader, const char *format, ...)
 {
+	bool known = reader->lines && reader->problems->n <= PROBLEMS_MAX; /* finding it takes time */
 	va_list args;
 
 	va_start(args, format);
-	problem_va(reader, reader->lines ? lines_find(reader->lines, reader->path) : 0, format, args);
+	problem_va(reader, known ? lines_find(reader->lines, reader->path) : 0, format, args);
 	va_end(args);
 }
 
@@ -404,6 +405,16 @@ void read_choice(struct reader *reader, const struct field *field, void *target)
 		reader_expected(reader, names);
 }
 
+bool reader_take(struct reader *reader, size_t size)
+{
+	if (size > reader->room) {
+		reader_problem(reader, "is one text too many: there is no more room for them");
+		return false;
+	}
+	reader->room -= size;
+	return true;
+}
+
 char *reader_copy(struct reader *reader, char **target)
 {
 	size_t size;
@@ -417,6 +428,8 @@ char *reader_copy(struct reader *reader, char **target)
 		reader_problem(reader, "contains a NUL byte");
 		return NULL;
 	}
+	if (!reader_take(reader, size))
+		return NULL;
 	char *copy = strdup(text);
 	if (!copy) {
 		reader_out_of_memory(reader);

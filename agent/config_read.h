@@ -21,6 +21,7 @@ struct reader {
 	const char *directory;     /* where relative paths start; NULL: the working directory */
 	const struct lines *lines; /* NULL: not known */
 	bool failed;               /* at least one problem was found */
+	size_t room;               /* bytes that copies may still take: texts may be shared in Lua */
 	char path[256];            /* of the value: `links.core.subscribe[2]` */
 };
 
@@ -88,6 +89,9 @@ void read_file(struct reader *reader, const struct field *field, void *target); 
 enum { FILE_IS_DIRECTORY = 1 }; /* read_file's .min */
 void read_table(struct reader *reader, const struct field *field, void *target);    /* a struct */
 void read_unsupported(struct reader *reader, const struct field *field, void *target);
+
+/* Takes `size` bytes out of the room; false after a problem if there are not as many. */
+bool reader_take(struct reader *reader, size_t size);
 
 /* The string on top of the stack, as a NUL-terminated copy that replaces
  * *target, or NULL after a problem. */

@@ -35,6 +35,11 @@ void effects_init(struct effects *effects, size_t limit)
 	*effects = (struct effects){ .limit = limit };
 }
 
+size_t effects_room(const struct effects *effects)
+{
+	return effects->limit ? effects->limit - effects->size : SIZE_MAX;
+}
+
 static size_t aligned(size_t size)
 {
 	return (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
@@ -62,7 +67,7 @@ static struct effect *append(struct effects *effects, enum effect_kind kind, str
 	struct effects_block *block = effects->blocks;
 	struct effect *effect;
 
-	if (effects->limit && size > effects->limit - effects->size)
+	if (size > effects_room(effects))
 		return NULL;
 	if (!block || size > block->size - block->used) {
 		if (add_block(effects, size))
@@ -140,14 +145,27 @@ int effects_unsubscribe(struct effects *effects, struct link *link, const char *
 
 int effects_connect(struct effects *effects, struct link *link, struct link_config *config)
 {
-	struct effect *effect = append(effects, EFFECT_CONNECT, link, 0);
+	struct effect *effect = NULL;
 
+	if (config->bytes <= effects_room(effects))
+		effect = append(effects, EFFECT_CONNECT, link, 0);
 	if (!effect) {
 		config_link_free(config);
 		return -1;
 	}
 	effect->config = config;
+	effects->size = config->bytes < effects_room(effects) ? effects->size + config->bytes : effects->limit;
 	return 0;
+}
+
+const struct link_config *effects_config(const struct effects *effects, const struct link *link)
+{
+	const struct link_config *config = NULL;
+
+	for (const struct effect *effect = effects->first; effect; effect = effect->next)
+		if (effect->kind == EFFECT_CONNECT && effect->link == link)
+			config = effect->config;
+	return config;
 }
 
 int effects_disconnect(struct effects *effects, struct link *link)
@@ -212,17 +230,19 @@ void effects_apply(struct effects *effects, const struct script_host *host)
 	rewind_blocks(effects);
 }
 
-void effects_discard(struct effects *effects)
+void effects_discard(struct effects *effects, const struct script_host *host)
 {
 	for (struct effect *effect = effects->first; effect; effect = effect->next)
-		if (effect->kind == EFFECT_CONNECT)
+		if (effect->kind == EFFECT_CONNECT) {
 			config_link_free(effect->config);
+			host->link_forget(host->arg, effect->link);
+		}
 	rewind_blocks(effects);
 }
 
-void effects_release(struct effects *effects)
+void effects_release(struct effects *effects, const struct script_host *host)
 {
-	effects_discard(effects);
+	effects_discard(effects, host);
 	free_blocks(effects->blocks);
 	effects->blocks = NULL;
 }

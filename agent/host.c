@@ -9,11 +9,21 @@
 #include "queue.h"
 #include "store.h"
 
+/* Each has file descriptors of its own: scripts must not use them up. */
+#define LINKS_MAX 64
+
 static struct link *link_named(void *arg, const char *name)
 {
 	struct route *route = agent_route_named(arg, name);
 
-	return route ? route->link : NULL;
+	return route && route->standing != ROUTE_FORGOTTEN ? route->link : NULL;
+}
+
+static bool link_known(void *arg, const struct link *link)
+{
+	const struct route *route = agent_route_of(arg, link);
+
+	return route && route->standing != ROUTE_FORGOTTEN;
 }
 
 static struct link *link_default(void *arg)
@@ -23,15 +33,24 @@ static struct link *link_default(void *arg)
 	return agent->default_route ? agent->default_route->link : NULL;
 }
 
-/* A link that scripts configure later; until then it is off and only queues. */
-static struct link *link_reserve(void *arg, const char *name, char *err, size_t err_size)
+static size_t count_links(const struct agent *agent)
 {
-	struct agent *agent = arg;
-	struct route *route = agent_route_named(agent, name);
+	size_t n = 0;
+
+	for (const struct route *route = agent->routes; route; route = route->next)
+		n++;
+	return n;
+}
+
+/* A link that is configured later; until then it is off and only queues. */
+static struct route *add_empty_route(struct agent *agent, const char *name, char *err, size_t err_size)
+{
 	struct link_config *config;
 
-	if (route)
-		return route->link;
+	if (count_links(agent) >= LINKS_MAX) {
+		snprintf(err, err_size, "too many links: there can be %d", LINKS_MAX);
+		return NULL;
+	}
 	config = calloc(1, sizeof *config);
 	if (!config || !(config->name = strdup(name))) {
 		free(config);
@@ -39,10 +58,43 @@ static struct link *link_reserve(void *arg, const char *name, char *err, size_t 
 		return NULL;
 	}
 	config->window = 1;
-	route = agent_add_route(agent, config, err, err_size);
-	if (route && !agent->default_route)
+	return agent_add_route(agent, config, err, err_size);
+}
+
+static struct link *link_reserve(void *arg, const char *name, char *err, size_t err_size)
+{
+	struct agent *agent = arg;
+	struct route *route = agent_route_named(agent, name);
+
+	if (route && route->standing != ROUTE_FORGOTTEN)
+		return route->link;
+	if (!route)
+		route = add_empty_route(agent, name, err, err_size);
+	if (!route)
+		return NULL;
+	route->standing = ROUTE_RESERVED;
+	if (!agent->default_route)
 		agent->default_route = route;
-	return route ? route->link : NULL;
+	return route->link;
+}
+
+/* The route stays, for scripts may still hold the link's object; nobody finds it. */
+static void link_forget(void *arg, struct link *link)
+{
+	struct agent *agent = arg;
+	struct route *route = agent_route_of(agent, link);
+
+	if (!route || route->standing != ROUTE_RESERVED)
+		return;
+	route->standing = ROUTE_FORGOTTEN;
+	if (agent->default_route == route)
+		agent->default_route = NULL;
+}
+
+static int link_version(void *arg, const struct link *link)
+{
+	(void)arg;
+	return link_config(link)->version;
 }
 
 static bool link_up(void *arg, const struct link *link)
@@ -88,8 +140,10 @@ static void publish(void *arg, struct link *link, const struct message *message)
 	stamped.time_ms = clock_wall_ms();
 	if (route && message->qos == 2)
 		agent_note_qos2(agent, route);
-	if (!route || queue_push(route->queue, &stamped) < 0)
-		log_error("agent", "message %llu lost: out of memory", (unsigned long long)message->seq);
+	if (!route || queue_push(route->queue, &stamped) < 0) {
+		log_error("agent", "message %llu not queued: out of memory", (unsigned long long)message->seq);
+		agent->out_of_memory = true;
+	}
 }
 
 static void subscribe(void *arg, struct link *link, const struct subscription *subscription)
@@ -112,9 +166,11 @@ static void unsubscribe(void *arg, struct link *link, const char *filter)
 static void connect_link(void *arg, struct link *link, struct link_config *config)
 {
 	struct agent *agent = arg;
+	struct route *route = agent_route_of(agent, link);
 
-	if (config->is_default)
-		agent->default_route = agent_route_of(agent, link);
+	route->standing = ROUTE_SETTLED;
+	if (config->is_default || !agent->default_route)
+		agent->default_route = route;
 	link_configure(link, config);
 }
 
@@ -132,6 +188,9 @@ void agent_host_init(struct agent *agent)
 	        .link_named = link_named,
 	        .link_default = link_default,
 	        .link_reserve = link_reserve,
+	        .link_forget = link_forget,
+	        .link_known = link_known,
+	        .link_version = link_version,
 	        .link_up = link_up,
 	        .link_name = name_of_link,
 	        .link_depth = link_depth,

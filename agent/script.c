@@ -208,7 +208,7 @@ static void handle(struct script *script, struct call *call)
 		effects_apply(&script->effects, script->host);
 		return;
 	}
-	effects_discard(&script->effects);
+	effects_discard(&script->effects, script->host);
 	script->n_registrations = registrations;
 	script->stats.errors++;
 	log_failure(script, call);
@@ -404,7 +404,7 @@ void script_close(struct script *script)
 		lua_close(script->L);
 	quota_realloc(&script->quota, script->registrations,
 	              script->max_registrations * sizeof *script->registrations, 0);
-	effects_release(&script->effects);
+	effects_release(&script->effects, script->host);
 	buffer_release(&script->properties);
 	buffer_release(&script->context);
 	problems_release(&script->problems);

@@ -190,6 +190,19 @@ static void store_directory(void)
 	            "agent.lua:1: store.path: is empty"));
 }
 
+/* In a moment, and not all of them: 20,000 lines help nobody. */
+static void problems_without_end(void)
+{
+	static char source[400000] = "return { " STORE "links = {},\n";
+	size_t size = strlen(source);
+
+	for (int i = 0; i < 20000; i++)
+		size += (size_t)snprintf(source + size, sizeof source - size, "zz%d = 1,\n", i);
+	snprintf(source + size, sizeof source - size, "}");
+	CHECK(!load(source));
+	CHECK(problems.n == PROBLEMS_MAX + 1 && is(problems.lines[PROBLEMS_MAX], "and more, which are not listed"));
+}
+
 static void lua_errors(void)
 {
 	CHECK(gives("return {\n  links = { a = 1\n",
@@ -319,6 +332,7 @@ int main(void)
 	RUN(scripts);
 	RUN(scripts_are_asked_about);
 	RUN(store_directory);
+	RUN(problems_without_end);
 	RUN(lua_errors);
 	RUN(env_and_file);
 	RUN(lines_of_keys);

@@ -102,7 +102,7 @@ static void urls(void)
 {
 	CHECK(link_gives("", ": expected `url` or `urls`"));
 	CHECK(link_gives("url = 'mqtt://h', urls = { 'mqtt://h' }", ": expected `url` or `urls`, got both"));
-	CHECK(link_gives("urls = {}", ".urls: expected at least one URL"));
+	CHECK(link_gives("urls = {}", ".urls: expected one to 100 URLs"));
 	CHECK(link_gives("urls = { 'mqtt://h', 'mqtts://h' }",
 	                 ".urls[2]: expected every url of a link to be mqtt:// or every one mqtts://"));
 	CHECK(link_gives("url = 'broker:1883'",
@@ -227,12 +227,12 @@ static void link_from_a_script(void)
 	problems_release(&problems);
 	if (luaL_dostring(L, "return { window = 5, subscribe = { 'a' }, tls = { insecure = true } }") != LUA_OK)
 		abort();
-	struct link_config *link = config_link_read(L, -1, "gw", "up", "ssl://h", &problems);
+	struct link_config *link = config_link_read(L, -1, "gw", "up", "ssl://h", 1 << 20, &problems);
 	CHECK(link && problems.n == 0 && lua_gettop(L) == 1);
 	CHECK(link && link->window == 5 && link->urls[0].port == 8883 && is(link->client_id, "gw-up"));
-	CHECK(link && link->n_subscriptions == 1);
+	CHECK(link && link->n_subscriptions == 1 && link->bytes > sizeof *link && link->bytes < 2 * sizeof *link);
 	config_link_free(link);
-	link = config_link_read(L, 2, "gw", "up", "tcp://h:99", &problems);
+	link = config_link_read(L, 2, "gw", "up", "tcp://h:99", 1 << 20, &problems);
 	CHECK(link && link->urls[0].port == 99 && lua_gettop(L) == 1);
 	config_link_free(link);
 
@@ -240,18 +240,31 @@ static void link_from_a_script(void)
 	if (luaL_dostring(L, "return setmetatable({ url = 'mqtt://h', windw = 1, keepalive = 1 },"
 	                     "{ __index = error })") != LUA_OK)
 		abort();
-	link = config_link_read(L, 1, "gw", "up", "mqtt://h", &problems);
+	link = config_link_read(L, 1, "gw", "up", "mqtt://h", 1 << 20, &problems);
 	CHECK(!link && lua_gettop(L) == 1 && problems.n == 3);
 	CHECK(problems.n == 3 && is(problems.lines[0], "expected no `url` or `urls` beside the URL given already"));
 	CHECK(problems.n == 3 && is(problems.lines[1], "keepalive: expected 0 (no pings) or at least 5s"));
 	CHECK(problems.n == 3 && is(problems.lines[2], "windw: unknown key, did you mean `window`?"));
 	problems_release(&problems);
 	lua_pushinteger(L, 5);
-	CHECK(!config_link_read(L, -1, "gw", "up", "mqtt://h", &problems) && problems.n == 1 &&
+	CHECK(!config_link_read(L, -1, "gw", "up", "mqtt://h", 1 << 20, &problems) && problems.n == 1 &&
 	      is(problems.lines[0], "expected a table, got a number"));
 	problems_release(&problems);
-	CHECK(!config_link_read(L, 9, "gw", "up", "mqtt://u:hush@h:x", &problems) && problems.n == 1 &&
+	CHECK(!config_link_read(L, 9, "gw", "up", "mqtt://u:hush@h:x", 1 << 20, &problems) && problems.n == 1 &&
 	      is(problems.lines[0], "url: expected a port from 1 to 65535"));
+	problems_release(&problems);
+	/* Texts that are shared in Lua are copied each time. */
+	lua_settop(L, 0);
+	if (luaL_dostring(L, "local s = ('x'):rep(60000) return { username = s, password = s, bind = s }") != LUA_OK)
+		abort();
+	CHECK(!config_link_read(L, -1, "gw", "up", "mqtt://h", 100000, &problems));
+	CHECK(problems.n == 2 && is(problems.lines[0], "password: is one text too many: there is no more room for them"));
+	problems_release(&problems);
+	lua_settop(L, 0);
+	if (luaL_dostring(L, "local s = {} for i = 1, 1001 do s[i] = 'a' end return { subscribe = s }") != LUA_OK)
+		abort();
+	CHECK(!config_link_read(L, -1, "gw", "up", "mqtt://h", 1 << 20, &problems));
+	CHECK(problems.n == 1 && is(problems.lines[0], "subscribe: expected at most 1000 topic filters"));
 	lua_close(L);
 }
 
@@ -287,7 +300,7 @@ static void link_from_a_script_without_memory(void)
 		lua_gc(L, LUA_GCCOLLECT);
 		lua_gc(L, LUA_GCSTOP);
 		budget = allowed;
-		struct link_config *link = config_link_read(L, 1, "gw", "up", "ssl://h", &problems);
+		struct link_config *link = config_link_read(L, 1, "gw", "up", "ssl://h", 1 << 20, &problems);
 		CHECK(lua_gettop(L) == 1 && (link ? problems.n == 0 : problems.n > 0));
 		read = link != NULL;
 		config_link_free(link);

@@ -101,9 +101,10 @@ struct link {
 	const char *name;
 	bool up;
 	uint64_t depth;
+	int version;
 };
 
-static struct link core = { "core", true, 7 }, field = { "field", false, 0 }, late = { "late", false, 0 };
+static struct link core = { "core", true, 7, 5 }, field = { "field", false, 0, 4 }, late = { "late", false, 0, 0 };
 
 static struct {
 	struct link *by_default;
@@ -154,6 +155,25 @@ static struct link *link_reserve(void *arg, const char *name, char *err, size_t 
 	}
 	world.late_exists = true;
 	return link_named(arg, name);
+}
+
+static void link_forget(void *arg, struct link *link)
+{
+	(void)arg;
+	if (link == &late)
+		world.late_exists = false;
+}
+
+static bool link_known(void *arg, const struct link *link)
+{
+	(void)arg;
+	return link != &late || world.late_exists;
+}
+
+static int link_version(void *arg, const struct link *link)
+{
+	(void)arg;
+	return link->version;
 }
 
 static bool link_up(void *arg, const struct link *link)
@@ -240,6 +260,9 @@ static const struct script_host host = {
 	.link_named = link_named,
 	.link_default = link_default,
 	.link_reserve = link_reserve,
+	.link_forget = link_forget,
+	.link_known = link_known,
+	.link_version = link_version,
 	.link_up = link_up,
 	.link_name = name_of_link,
 	.link_depth = link_depth,
@@ -605,6 +628,10 @@ static void bad_arguments_are_named(void)
 	CHECK(raises("mqtt.sub('a/#/b')", "bad argument #1 to 'sub' (filter "));
 	CHECK(raises("mqtt.sub(7)", "filter: string expected, got number"));
 	CHECK(raises("mqtt.sub('a', { qso = 1 })", "opts.qso: unknown key; did you mean 'qos'?"));
+	CHECK(raises("mqtt.sub('a', { retain_handling = 1, link = 'field' })",
+	             "opts.retain_handling: needs a link with version = \"5\""));
+	CHECK(raises("mqtt.sub('$share/g/a', { no_local = true })", "opts.no_local: cannot be used with a $share filter"));
+	CHECK(raises("mqtt.pub('t', 'p', { qos = 0.5 })", "opts.qos: 0, 1 or 2 expected, got 0.5"));
 	CHECK(raises("mqtt.subx('a', 5)", "bad argument #2 to 'subx' (qos: 0, 1 or 2 expected)"));
 	CHECK(raises("mqtt.link()", "bad argument #1 to 'link' (name: string expected, got no value)"));
 	CHECK(raises("mqtt.link('core').pub('t', 'p')", "link expected, got string"));
@@ -637,11 +664,14 @@ static void states_of_the_world_are_returned(void)
 
 static void subscribes(void)
 {
-	run("assert(mqtt.sub('a/#')) assert(mqtt.sub('b', { qos = 0, no_local = true, retain_as_published = true,"
-	    " retain_handling = 2, link = 'field' })) mqtt.subx('c/+', 2) mqtt.subx('d') mqtt.sub('$share/g/e')"
+	run("assert(mqtt.sub('a/#')) assert(mqtt.sub('b', { qos = 0.0, no_local = true, retain_as_published = true,"
+	    " retain_handling = 2, link = 'core' })) mqtt.subx('c/+', 2) mqtt.subx('d') mqtt.sub('$share/g/e')"
 	    " assert(mqtt.unsub('a/#')) assert(mqtt.disconnect()) assert(mqtt.is_connected() == true)");
-	CHECK(silent() && did("sub core a/# q10;sub field b q0lp2;sub core c/+ q20;sub core d q10;"
+	CHECK(silent() && did("sub core a/# q10;sub core b q0lp2;sub core c/+ q20;sub core d q10;"
 	                      "sub core $share/g/e q10;unsub core a/#;disc core;"));
+	run("mqtt.conn('tcp://h', 'late', { version = '5' }):sub('a', { no_local = true })");
+	CHECK(silent() && did("conn late h:1883 gw-01-late;sub late a q1l0;"));
+	CHECK(raises("mqtt.conn('tcp://h', 'late'):sub('a', { no_local = true })", "opts.no_local: needs a link with version"));
 }
 
 static void link_objects(void)
@@ -664,9 +694,9 @@ static void connects(void)
 	CHECK(silent() && did("conn late 127.0.0.1:1884 gw-01-late;pub late t=p q1 #1;sub late x q10;"));
 	run("mqtt.conn('ssl://broker:8883', 'late', { client_id = 'me' })");
 	CHECK(silent() && did("conn late broker:8883 tls me;"));
-	/* Forgotten: nobody else frees the configuration. */
-	run("mqtt.conn('tcp://127.0.0.1', 'late') error('no')");
-	CHECK(saw("no") && did(""));
+	CHECK(raises("mqtt.conn('tcp://h\\0x', 'late')", "url contains a NUL byte"));
+	CHECK(raises("mqtt.conn('tcp://h', 'la\\0te')", "name contains a NUL byte"));
+	CHECK(raises("mqtt.link('core\\0x')", "name contains a NUL byte"));
 	CHECK(raises("mqtt.conn('nonsense', 'late')", "nonsense"));
 	CHECK(raises("mqtt.conn('tcp://h', 'late', { keepalvie = 1 })", "keepalive"));
 	CHECK(raises("mqtt.conn('tcp://h', 'late', 3)", "opts: table expected, got number"));
@@ -680,6 +710,39 @@ static void connects(void)
 		CHECK(silent() && did(""));
 		script_close(script);
 	}
+}
+
+/* A link is not there if the handler that opens it fails. */
+static void connects_all_or_nothing(void)
+{
+	struct script *script = open_script("local l function on_message(_, p)\n"
+	                                    "  if p == 'open' then l = mqtt.conn('tcp://h', 'late') l:pub('t', 1) error('no') end\n"
+	                                    "  for _, why in ipairs { select(2, l:pub('t', 2)), select(2, l:sub('t')),\n"
+	                                    "    select(2, l:disconnect()), select(2, mqtt.pub('t', 3, { link = l })),\n"
+	                                    "    select(2, mqtt.link('late')), select(2, l:connected()) } do\n"
+	                                    "    assert(why == 'unknown link', why) end\n"
+	                                    "end");
+
+	message(script, "t", "open");
+	CHECK(saw("no") && did("") && !world.late_exists);
+	logged.size = 0;
+	message(script, "t", "");
+	CHECK(silent() && did(""));
+	script_close(script);
+	run("mqtt.conn('tcp://h', 'late') mqtt.conn('tcp://g', 'late')");
+	CHECK(silent() && world.late_exists && did("conn late h:1883 gw-01-late;conn late g:1883 gw-01-late;"));
+}
+
+static void configurations_are_limited(void)
+{
+	run("local p, n = ('x'):rep(65000), 0\n"
+	    "while n < 1000 do assert(mqtt.conn('mqtt://h', 'late', { username = 'x', password = p,\n"
+	    "  will = { topic = 'x', payload = p }, birth = { topic = 'x', payload = p } })) n = n + 1 end");
+	CHECK(did("") && saw("there is no more room") && !world.late_exists);
+	run("while true do mqtt.conn('mqtt://h', 'late') end");
+	CHECK(did("") && saw("one handler call cannot publish more than"));
+	CHECK(raises("local s, t = ('x'):rep(60000), {} for i = 1, 1000 do t[i] = s .. i end"
+	             " mqtt.conn('mqtt://h', 'late', { subscribe = t })", ""));
 }
 
 static void all_or_nothing(void)
@@ -1106,6 +1169,8 @@ int main(void)
 	RUN(subscribes);
 	RUN(link_objects);
 	RUN(connects);
+	RUN(connects_all_or_nothing);
+	RUN(configurations_are_limited);
 	RUN(all_or_nothing);
 	RUN(handlers_fail_one_by_one);
 	RUN(registers_at_run_time);
