@@ -22,6 +22,7 @@
 #include "topic.h"
 
 #define SOURCE_MAX    (1 << 20)
+#define NAME_MAX_BYTES 255
 #define TEXTS_MAX     (64 << 20) /* of all the strings in it, each as often as it is used */
 #define DEFAULT_STORE "/var/lib/tidegate/queue.db"
 
@@ -87,7 +88,9 @@ static void read_name(struct reader *reader, const struct field *field, void *ta
 	const char *problem = name ? topic_problem(name, strlen(name)) : NULL; /* names stand in topics */
 
 	(void)field;
-	if (problem)
+	if (name && strlen(name) > NAME_MAX_BYTES)
+		reader_problem(reader, "is longer than %d bytes", NAME_MAX_BYTES);
+	else if (problem)
 		reader_problem(reader, "%s", problem);
 }
 

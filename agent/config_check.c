@@ -9,6 +9,8 @@
 
 #include "config_read.h"
 
+enum { PSK_DIGITS_MAX = 512, IDENTITY_MAX = 128 }; /* OpenSSL's */
+
 /* A problem of a key below the value on top of the stack. */
 static void key_problem(struct reader *reader, const char *key, const char *problem)
 {
@@ -46,14 +48,33 @@ void check_subscription(struct reader *reader, const struct link_config *link, s
 
 static void check_announcement(struct reader *reader, const char *key, const struct announcement *announcement)
 {
-	bool given = announcement->payload || announcement->qos > 0 || announcement->retain;
-
-	if (given && !announcement->topic)
+	if (reader_has(reader, key) && !announcement->topic)
 		key_problem(reader, key, "expected a `topic`");
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* A connection is made with the link's user and password, wherever it leads: what
+ * is one broker's must not be shown to another. */
+static void check_url_credentials(struct reader *reader, const struct link_config *link)
+{
+	if (reader_has(reader, "username") || reader_has(reader, "password"))
+		return;
+	for (size_t i = 1; i < link->n_urls; i++)
+		if (!same_text(link->urls[0].username, link->urls[i].username) ||
+		    !same_text(link->urls[0].password, link->urls[i].password)) {
+			key_problem(reader, "urls", "expected the same user and password in every URL, or `username` "
+			            "and `password` of the link, for all of them");
+			return;
+		}
 }
 
 static void check_credentials(struct reader *reader, const struct link_config *link)
 {
+	check_url_credentials(reader, link);
 	if (link->password && strlen(link->password) > MQTT_TEXT_MAX)
 		key_problem(reader, "password", "is longer than 65535 bytes");
 	if (link->password && !link->username && link->version != MQTT_5)
@@ -75,6 +96,10 @@ static void check_psk(struct reader *reader, const struct tls_config *tls)
 		key_problem(reader, "psk", "expected an even number of hexadecimal digits");
 	if (!tls->identity)
 		key_problem(reader, "psk", "needs `identity`");
+	if (size > PSK_DIGITS_MAX)
+		key_problem(reader, "psk", "is longer than 512 digits");
+	if (tls->identity && strlen(tls->identity) > IDENTITY_MAX)
+		key_problem(reader, "identity", "is longer than 128 bytes");
 	if (tls->ca || tls->capath || tls->cert || tls->key)
 		key_problem(reader, "psk", "cannot be used together with `ca`, `capath`, `cert` or `key`");
 }
@@ -94,8 +119,12 @@ static void check_tls(struct reader *reader, const struct link_config *link)
 		key_problem(reader, "key_password", "needs `key`");
 	if (tls->identity && !tls->psk)
 		key_problem(reader, "identity", "needs `psk`");
+	if (tls->alpn && strlen(tls->alpn) > 255)
+		key_problem(reader, "alpn", "is longer than 255 bytes");
 	if (tls->psk)
 		check_psk(reader, tls);
+	else if (!reader->failed)
+		check_tls_files(reader, tls);
 	reader_leave(reader, mark);
 }
 
@@ -104,6 +133,10 @@ void check_link(struct reader *reader, const struct link_config *link)
 	static const char *const only_v5[] = {"session_expiry", "receive_maximum", NULL};
 
 	needs_v5(reader, link, only_v5);
+	if (link->clean_session && link->session_expiry_ms != 0)
+		key_problem(reader, "session_expiry", "cannot be used with `clean_session`: there is no session to keep");
+	if (link->client_id && strlen(link->client_id) > MQTT_TEXT_MAX)
+		key_problem(reader, "client_id", "is longer than 65535 bytes");
 	check_credentials(reader, link);
 	check_announcement(reader, "will", &link->will);
 	check_announcement(reader, "birth", &link->birth);

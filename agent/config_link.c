@@ -2,6 +2,7 @@
  * first: if it names a kind of link that this version does not have, its other
  * keys mean nothing and are not complained about one by one.
  */
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,21 @@ static void read_topic(struct reader *reader, const struct field *field, void *t
 	(void)field;
 	if (problem)
 		reader_problem(reader, "topic %s", problem);
+}
+
+/* A look-up would block, and say "name" of what is ours. */
+static void read_address(struct reader *reader, const struct field *field, void *target)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST}, *found;
+	const char *text = reader_copy(reader, target);
+
+	(void)field;
+	if (!text)
+		return;
+	if (getaddrinfo(text, NULL, &hints, &found) != 0)
+		reader_problem(reader, "expected an IP address of this machine, got \"%.60s\"", text);
+	else
+		freeaddrinfo(found);
 }
 
 static void read_filter(struct reader *reader, const struct field *field, void *target)
@@ -196,7 +212,7 @@ static const struct field link_fields[] = {
 	{.key = "birth", .read = read_table, AT(birth), .fields = announcement_fields},
 	{.key = "tls", .read = read_table, AT(tls), .fields = tls_fields},
 	{.key = "socks5", .read = read_elsewhere},
-	{.key = "bind", .read = read_string, AT(bind)},
+	{.key = "bind", .read = read_address, AT(bind)},
 	{.key = "ack_topic", .read = read_unsupported, .why = "is not supported by this version"},
 	KDB_ONLY("tables"),
 	KDB_ONLY("call"),

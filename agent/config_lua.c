@@ -173,6 +173,17 @@ static void fill(lua_State *L, struct reader *reader)
 	lua_pop(L, 1);
 }
 
+/* How much of a message can be shown: Lua repeats strings that it stumbled over,
+ * and one may be a password. */
+static int shown_size(const char *message)
+{
+	const char *near = strstr(message, " near '"), *constant = strstr(message, " (constant '");
+
+	if (near && strspn(near + strlen(" near '"), "\"'[.0123456789") > 0)
+		return (int)(near - message);
+	return (int)(constant ? (size_t)(constant - message) : strlen(message));
+}
+
 /* The error message on top of the stack, `agent:12: ...`, as a problem. */
 static void chunk_problem(struct reader *reader, bool over)
 {
@@ -185,7 +196,9 @@ static void chunk_problem(struct reader *reader, bool over)
 		line = (int)strtol(message + strlen(CHUNK ":"), &end, 10);
 		message = strncmp(end, ": ", 2) == 0 ? end + 2 : message;
 	}
-	reader_problem_at(reader, line, "%s", over ? "does not come to an end (an endless loop?)" : message);
+	if (over)
+		message = "does not come to an end (an endless loop?)";
+	reader_problem_at(reader, line, "%.*s", shown_size(message), message);
 	lua_pop(reader->L, 1);
 }
 

@@ -121,6 +121,8 @@ enum { MQTT_TEXT_MAX = 65535 }; /* what MQTT can hold in a string, a password or
  * its subscription `index` (or the filter alone), is on top of the stack. */
 void check_link(struct reader *reader, const struct link_config *link);
 void check_subscription(struct reader *reader, const struct link_config *link, size_t index);
+/* config_tls.c: of files that can be read. */
+void check_tls_files(struct reader *reader, const struct tls_config *tls);
 /* All links together; `path` is `links`. */
 void check_links(struct reader *reader, const struct config *config);
 

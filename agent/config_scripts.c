@@ -40,7 +40,9 @@ static void add_matches(struct reader *reader, struct config *config, const char
 		if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
 			continue;
 		files++;
-		if (access(path, R_OK) != 0)
+		if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* opening a pipe would hang */
+			reader_problem(reader, "%s is no regular file", path);
+		else if (access(path, R_OK) != 0)
 			reader_problem(reader, "cannot read %s: %s", path, strerror(errno));
 		else if (!is_listed(config, path) && !add_script(config, path))
 			reader_out_of_memory(reader);

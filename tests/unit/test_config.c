@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "certificate.h"
 #include "config_file.h"
 
 static void defaults(void)
@@ -35,7 +36,7 @@ static void defaults(void)
 
 static void everything(void)
 {
-	write_file("ca.pem", "x");
+	write_certificate(in_directory("ca.pem"), "/dev/null", NULL);
 	write_file("secret", "  hush\n\n");
 	setenv("TIDEGATE_TEST", "from the environment", 1);
 	struct config *config = good(
@@ -142,6 +143,10 @@ static void scripts(void)
 	CHECK(config->n_scripts == 2 && is(config->scripts[0], in_directory("scripts/b.lua")));
 	CHECK(config->n_scripts == 2 && is(config->scripts[1], in_directory("scripts/a.lua")));
 	config_free(config);
+	mkfifo(in_directory("pipe.lua"), 0600);
+	CHECK(gives("return {" STORE "scripts = { 'pipe.lua' } }",
+	            "agent.lua:1: scripts[1]: pipe.lua is no regular file"));
+	CHECK(gives("return {" STORE "links = {}, name = ('x'):rep(256) }", "agent.lua:1: name: is longer than 255 bytes"));
 	CHECK(gives("return {" STORE "scripts = { 'scripts/*.moon',\n"
 	            "'none.lua',\n'scripts/lib.lua',\n5,\n'gone/*.lua' } }",
 	            "agent.lua:1: scripts[1]: expected script files, got no match for scripts/*.moon",
@@ -208,6 +213,14 @@ static void lua_errors(void)
 	CHECK(gives("return {\n  links = { a = 1\n",
 	            "agent.lua:3: '}' expected (to close '{' at line 2) near <eof>"));
 	CHECK(gives("\nlocal x = nil .. 'a'", "agent.lua:2: attempt to concatenate a nil value"));
+	CHECK(gives("return { password = \"hush\n}", "agent.lua:1: unfinished string"));
+	CHECK(gives("return { password = 5 \"hush\" }", "agent.lua:1: '}' expected"));
+	CHECK(gives("return { password = 'hu\\gsh' }", "agent.lua:1: invalid escape sequence"));
+	CHECK(gives("return { password = [[hush", "agent.lua:1: unfinished long string (starting at line 1) near <eof>"));
+	CHECK(gives("return { password = 12hush }", "agent.lua:1: malformed number"));
+	CHECK(gives("local a = 1 return { password = 'hush' & a }",
+	            "agent.lua:1: attempt to perform bitwise operation on a string value"));
+	CHECK(gives("return { links = { } name = 1 }", "agent.lua:1: '}' expected near 'name'"));
 	CHECK(gives("error('oh\\nno')", "agent.lua:1: oh?no"));
 	CHECK(gives("error({})", "agent.lua: the error is no text"));
 	CHECK(gives("for i = 1, math.huge do end", "agent.lua:1: does not come to an end (an endless loop?)"));

@@ -3,6 +3,7 @@
 #include <lua.h>
 #include <lualib.h>
 
+#include "certificate.h"
 #include "config_file.h"
 
 static void default_link(void)
@@ -31,6 +32,9 @@ static void session_expiry(void)
 	CHECK(config->links[1].session_expiry_ms == 0);
 	CHECK(config->links[2].session_expiry_ms == -1);
 	config_free(config);
+	CHECK(link_gives("url = 'mqtt://h', version = '5', clean_session = true, session_expiry = '1h'",
+	                 ".session_expiry: cannot be used with `clean_session`: there is no session to keep"));
+	config_free(good("return {" STORE "links = { a = { url = 'mqtt://:b@h', version = '5' } } }"));
 	CHECK(link_gives("url = 'mqtt://h', session_expiry = '1h'", ".session_expiry: needs version = \"5\""));
 }
 
@@ -128,6 +132,18 @@ static void urls(void)
 	                 ".url: kdb+ links are not supported by this version"));
 	CHECK(link_gives("url = 'kdb+unix:5010'", ".url: kdb+ links are not supported by this version"));
 	CHECK(link_gives("url = 'wss://h'", ".url: WebSocket links are not supported, use mqtt:// or mqtts://"));
+	CHECK(link_gives("urls = { 'mqtt://a:hush@h', 'mqtt://b:hush@i' }",
+	                 ".urls: expected the same user and password in every URL, or `username` and `password` of the "
+	                 "link, for all of them"));
+	CHECK(link_gives("urls = { 'mqtt://a@h', 'mqtt://a@i', 'mqtt://i' }",
+	                 ".urls: expected the same user and password in every URL, or `username` and `password` of the "
+	                 "link, for all of them"));
+	config_free(good("return {" STORE "links = { a = { urls = { 'mqtt://a:b@h', 'mqtt://a:b@i' } },\n"
+	                 "b = { urls = { 'mqtt://h', 'mqtt://i' }, username = 'me' } } }"));
+	CHECK(link_gives("url = 'mqtt://h', bind = 'nonsense'",
+	                 ".bind: expected an IP address of this machine, got \"nonsense\""));
+	config_free(good("return {" STORE "links = { a = { url = 'mqtt://h', bind = '127.0.0.1' },\n"
+	                 "b = { url = 'mqtt://h', bind = '::1' } } }"));
 	CHECK(link_gives("url = 'mqtt://:hush@h'", ".password: needs a `username` before version = \"5\""));
 
 	struct config *config = good("return {" STORE "links = { a = { url = 'SSL://us%65r@[fe80::1%25eth0]:9/' } } }");
@@ -154,6 +170,8 @@ static void topics(void)
 	                 ".subscribe[1].no_local: cannot be used with a $share filter"));
 	CHECK(link_gives("url = 'mqtt://h', will = { topic = 'a/+' }", ".will.topic: topic contains a wildcard"));
 	CHECK(link_gives("url = 'mqtt://h', will = { payload = 'x' }", ".will: expected a `topic`"));
+	CHECK(link_gives("url = 'mqtt://h', will = {}", ".will: expected a `topic`"));
+	CHECK(link_gives("url = 'mqtt://h', birth = {}", ".birth: expected a `topic`"));
 	CHECK(link_gives("url = 'mqtt://h', birth = { topic = 'a', payload = 5 }",
 	                 ".birth.payload: expected a string, got a number"));
 	CHECK(link_gives("url = 'mqtt://h', client_id = '\\xff'", ".client_id: is not valid UTF-8"));
@@ -181,6 +199,29 @@ static void tls(void)
 	CHECK(link_gives("url = 'mqtts://h', tls = { identity = 'me' }", ".tls.identity: needs `psk`"));
 	CHECK(link_gives("url = 'mqtts://h', tls = { psk = 'abcd', identity = 'me', ca = 'there.pem' }",
 	                 ".tls.psk: cannot be used together with `ca`, `capath`, `cert` or `key`"));
+	CHECK(link_gives("url = 'mqtts://h', tls = { ca = 'there.pem' }",
+	                 ".tls.ca: holds no certificates in PEM: no certificate or crl found"));
+	CHECK(link_gives("url = 'mqtts://h', tls = { cert = 'there.pem', key = 'there.pem' }",
+	                 ".tls.cert: is no certificate in PEM: no start line"));
+	static char cert[512], key[512];
+	strcpy(cert, in_directory("cert.pem"));
+	strcpy(key, in_directory("key.pem"));
+	write_certificate(cert, key, "sesame");
+	config_free(good("return {" STORE "links = { a = { url = 'mqtts://h', tls = { ca = 'cert.pem', cert = 'cert.pem',\n"
+	                 "key = 'key.pem', key_password = 'sesame', ciphers = 'ECDHE+AESGCM', alpn = 'mqtt' } } } }"));
+	CHECK(!load("return {" STORE "links = { a = { url = 'mqtts://h', tls = { cert = 'cert.pem', key = 'key.pem' } } } }"));
+	CHECK(problems.n == 1 && strstr(problems.lines[0], ".tls.key: is no private key in PEM for `cert`, or locked"));
+	write_certificate(in_directory("other.pem"), key, NULL);
+	CHECK(link_gives("url = 'mqtts://h', tls = { cert = 'cert.pem', key = 'key.pem' }",
+	                 ".tls.key: is no private key in PEM for `cert`, or locked by another `key_password`: "
+	                 "key values mismatch"));
+	CHECK(link_gives("url = 'mqtts://h', tls = { ciphers = 'NOPE' }",
+	                 ".tls.ciphers: names no cipher that OpenSSL has: no cipher match"));
+	CHECK(link_gives("url = 'mqtts://h', tls = { alpn = ('x'):rep(256) }", ".tls.alpn: is longer than 255 bytes"));
+	CHECK(link_gives("url = 'mqtts://h', tls = { psk = ('a'):rep(514), identity = 'me' }",
+	                 ".tls.psk: is longer than 512 digits"));
+	CHECK(link_gives("url = 'mqtts://h', tls = { psk = 'ab', identity = ('x'):rep(129) }",
+	                 ".tls.identity: is longer than 128 bytes"));
 	CHECK(link_gives("url = 'mqtts://h', tls = { version = 'tlsv1.0' }",
 	                 ".tls.version: expected \"tlsv1.1\", \"tlsv1.2\" or \"tlsv1.3\", got \"tlsv1.0\""));
 	CHECK(link_gives("url = 'mqtt://h', socks5 = 'proxy:x'",

@@ -1,0 +1,63 @@
+/* What OpenSSL thinks of a link's certificates, key and ciphers. It is asked
+ * before the agent runs: in the field the answer would be a line in the log and a
+ * link that never comes up.
+ */
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "config_read.h"
+
+/* A problem of a key of `tls`, in OpenSSL's words. */
+static void tls_problem(struct reader *reader, const char *key, const char *problem)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_error());
+	size_t mark = reader_enter(reader, key);
+
+	reader_problem(reader, "%s%s%s", problem, reason ? ": " : "", reason ? reason : "");
+	reader_leave(reader, mark);
+	ERR_clear_error();
+}
+
+/* Without it OpenSSL would ask on the terminal. */
+static int give_password(char *buffer, int size, int for_writing, void *tls)
+{
+	const char *password = ((const struct tls_config *)tls)->key_password;
+	size_t length = password ? strlen(password) : 0;
+
+	(void)for_writing;
+	if (length >= (size_t)size)
+		return 0;
+	memcpy(buffer, password ? password : "", length);
+	return (int)length;
+}
+
+static void check_certificate(struct reader *reader, struct tls_config *tls, SSL_CTX *ctx)
+{
+	SSL_CTX_set_default_passwd_cb(ctx, give_password);
+	SSL_CTX_set_default_passwd_cb_userdata(ctx, tls);
+	if (SSL_CTX_use_certificate_chain_file(ctx, tls->cert) != 1)
+		tls_problem(reader, "cert", "is no certificate in PEM");
+	else if (SSL_CTX_use_PrivateKey_file(ctx, tls->key, SSL_FILETYPE_PEM) != 1)
+		tls_problem(reader, "key", "is no private key in PEM for `cert`, or locked by another `key_password`");
+}
+
+void check_tls_files(struct reader *reader, const struct tls_config *tls)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	struct tls_config copy = *tls;
+
+	if (!ctx) {
+		reader_out_of_memory(reader);
+		return;
+	}
+	ERR_clear_error();
+	if (tls->ca && SSL_CTX_load_verify_locations(ctx, tls->ca, NULL) != 1)
+		tls_problem(reader, "ca", "holds no certificates in PEM");
+	if (tls->cert && tls->key)
+		check_certificate(reader, &copy, ctx);
+	if (tls->ciphers && SSL_CTX_set_cipher_list(ctx, tls->ciphers) != 1)
+		tls_problem(reader, "ciphers", "names no cipher that OpenSSL has");
+	SSL_CTX_free(ctx);
+}
