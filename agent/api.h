@@ -10,6 +10,7 @@
 
 #include "buffer.h"
 #include "effects.h"
+#include "log_limit.h"
 #include "quota.h"
 #include "script.h"
 
@@ -32,6 +33,7 @@ struct script {
 	struct registration *registrations;
 	size_t n_registrations, max_registrations;
 	struct script_stats stats;
+	struct log_limit errors; /* what was logged of them */
 	bool pending; /* effects of loading wait for script_start() */
 	struct buffer properties, context; /* scratch, emptied by whoever uses it */
 	struct problems problems;          /* scratch */

@@ -43,6 +43,19 @@ static void write_log(lua_State *L, enum log_level level)
 	log_text(level, script_of(L)->component, text);
 }
 
+/* string.format says where it was called, and that is here: says who called us. */
+static int raise_format_error(lua_State *L)
+{
+	const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+
+	if (!strncmp(text, "bad argument", strlen("bad argument"))) {
+		luaL_where(L, 1);
+		lua_insert(L, -2);
+		lua_concat(L, 2);
+	}
+	return lua_error(L);
+}
+
 /* log.LEVEL(fmt, ...): the upvalues are the level and string.format. A text alone
  * is no format: sensors send per cent signs. */
 static int log_at_level(lua_State *L)
@@ -56,7 +69,8 @@ static int log_at_level(lua_State *L)
 	if (arguments > 1) {
 		lua_pushvalue(L, lua_upvalueindex(2));
 		lua_insert(L, 1);
-		lua_call(L, arguments, 1);
+		if (lua_pcall(L, arguments, 1, 0) != LUA_OK)
+			return raise_format_error(L);
 	} else {
 		luaL_tolstring(L, 1, NULL);
 	}

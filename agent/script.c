@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "api.h"
 #include "log.h"
@@ -162,11 +163,33 @@ static int run_call(lua_State *L)
 	return 0;
 }
 
-static void log_failure(const struct script *script, const struct call *call)
+static void log_unlogged(const struct script *script, uint64_t count)
+{
+	if (count)
+		log_error(script->component, "%llu more errors were not logged", (unsigned long long)count);
+}
+
+static bool may_log_failure(struct script *script)
+{
+	struct timespec now = { 0 };
+	uint64_t earlier;
+	bool allowed;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	allowed = log_limit_allows(&script->errors, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, &earlier);
+	log_unlogged(script, earlier);
+	if (!allowed && script->errors.unlogged == 1)
+		log_error(script->component, "%d errors within a minute: the next ones are only counted", LOG_LIMIT_LINES);
+	return allowed;
+}
+
+static void log_failure(struct script *script, const struct call *call)
 {
 	const char *handler = call->handler ? call->handler : "on";
 	const char *filter = call->handler ? "" : script->registrations[call->registration].filter;
 
+	if (!may_log_failure(script))
+		return;
 	if (call->message)
 		log_error(script->component, "%s%s%.200s (topic %.200s): %s", handler, *filter ? " " : "", filter,
 		          call->message->topic, error_of(script));
@@ -400,6 +423,7 @@ void script_close(struct script *script)
 {
 	if (!script)
 		return;
+	log_unlogged(script, script->errors.unlogged);
 	if (script->L)
 		lua_close(script->L);
 	quota_realloc(&script->quota, script->registrations,

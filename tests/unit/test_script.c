@@ -13,6 +13,7 @@
 
 #include "buffer.h"
 #include "log.h"
+#include "log_limit.h"
 #include "properties.h"
 #include "test.h"
 
@@ -907,6 +908,43 @@ static void logs(void)
 	CHECK(raises("log.info('%d', 'x')", "number expected, got string"));
 	run("string.format = nil log.info('%s', 'still')");
 	CHECK(saw("info script rules.lua: still"));
+	CHECK(raises("\nlog.info('%d', 'x')", "rules.lua:2: bad argument #2 to "));
+}
+
+static size_t logged_times(const char *text)
+{
+	size_t n = 0;
+
+	for (const char *at = log_read(); (at = strstr(at, text)); at++)
+		n++;
+	logged.size = strlen(logged.data);
+	return n;
+}
+
+/* An error that comes with every message does not fill the disk. */
+static void errors_are_logged_ten_times(void)
+{
+	struct script *script = open_script("function on_message(_, p) error('no ' .. p) end");
+
+	for (int i = 0; i < 100; i++)
+		message(script, "t", "p");
+	CHECK(logged_times("stack traceback") == 10);
+	CHECK(logged_times("error script rules.lua: 10 errors within a minute: the next ones are only counted\n") == 1);
+	CHECK(script_stats(script).errors == 100);
+	script_close(script);
+	CHECK(saw("error script rules.lua: 90 more errors were not logged\n"));
+}
+
+static void log_limits(void)
+{
+	struct log_limit limit = { 0 };
+	uint64_t earlier;
+
+	for (int i = 0; i < LOG_LIMIT_LINES; i++)
+		CHECK(log_limit_allows(&limit, 5 + i, &earlier) && earlier == 0);
+	CHECK(!log_limit_allows(&limit, 100, &earlier) && !log_limit_allows(&limit, LOG_LIMIT_MS + 4, &earlier));
+	CHECK(log_limit_allows(&limit, LOG_LIMIT_MS + 5, &earlier) && earlier == 2);
+	CHECK(log_limit_allows(&limit, LOG_LIMIT_MS + 6, &earlier) && earlier == 0);
 }
 
 static void clock_and_agent(void)
@@ -1181,6 +1219,8 @@ int main(void)
 	RUN(tells_of_connections);
 	RUN(handlers_can_be_replaced);
 	RUN(logs);
+	RUN(errors_are_logged_ten_times);
+	RUN(log_limits);
 	RUN(clock_and_agent);
 	RUN(misspelt_handlers_are_mentioned);
 	RUN(sandbox_has_no_way_out);
