@@ -66,7 +66,9 @@ int mqtt_options_set(struct mosquitto *handle, const struct link_config *config,
 	if (rc != MOSQ_ERR_SUCCESS)
 		return refuse(config, "version", rc, err, err_size);
 	mosquitto_int_option(handle, MOSQ_OPT_TCP_NODELAY, 1);
-	if ((config->username || config->password) && (rc = mosquitto_username_pw_set(handle, config->username, config->password)) != MOSQ_ERR_SUCCESS)
+	if (config->username || config->password) /* only version 5 allows a password alone */
+		rc = mosquitto_username_pw_set(handle, config->username, config->password);
+	if (rc != MOSQ_ERR_SUCCESS)
 		return refuse(config, "username", rc, err, err_size);
 	if (will->topic && (rc = mosquitto_will_set(handle, will->topic, (int)will->payload_size, will->payload, will->qos,
 	                                            will->retain)) != MOSQ_ERR_SUCCESS)
