@@ -1,6 +1,6 @@
 /* Topics by libmosquitto's own rules, so that what passes here cannot be
- * refused by the library later. This and agent/mqtt.c are the only files that
- * include mosquitto.h: here it is a set of pure functions on strings, no handle
+ * refused by the library later. But for agent/mqtt*.c this is the only file that
+ * includes mosquitto.h: here it is a set of pure functions on strings, no handle
  * is opened or passed. What the library leaves unchecked (empty topics,
  * `$share`, NUL bytes by name) is added.
  */

@@ -1,24 +1,18 @@
 -- Tells the collector how this gateway is doing: a line on gateways/NAME/health
 -- whenever the uplink comes back, with what happened since the line before.
 --
--- It goes through the queue like every reading, so it arrives after the
--- readings it counts.
+-- It goes through the queue like every reading, so it arrives after the readings
+-- that waited with it. It counts what came in: on_sent and on_drop tell a script of
+-- its own messages only.
 
 local UPLINK = "core" -- as in agent.lua
 
-local sent, lost, outages = 0, 0, 0
+local received, outages = 0, 0
 local down_since
 
-function on_sent(_, link)
-	if link == UPLINK then
-		sent = sent + 1
-	end
-end
-
-function on_drop(token, link, reason)
-	if link == UPLINK then
-		lost = lost + 1
-		log.warn("message %d was not delivered: %s", token, reason)
+function on_message(_, _, msg)
+	if msg.link ~= UPLINK then
+		received = received + 1
 	end
 end
 
@@ -37,6 +31,10 @@ function on_connect(link)
 	local away = down_since and uptime() - down_since or 0
 	local core = assert(mqtt.link(UPLINK))
 	assert(core:pub(("gateways/%s/health"):format(agent.name),
-		("sent=%d lost=%d outages=%d away=%.0fs queued=%d"):format(sent, lost, outages, away, core:depth())))
-	sent, lost, outages, down_since = 0, 0, 0, nil
+		("received=%d outages=%d away=%.0fs queued=%d"):format(received, outages, away, core:depth())))
+	received, outages, down_since = 0, 0, nil
+end
+
+function on_drop(token, link, reason)
+	log.warn("health line %d was refused by %s: %s", token, link, reason)
 end

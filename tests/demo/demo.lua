@@ -27,6 +27,7 @@ local function start_agent()
 			TIDEGATE_NAME = "demo",
 			TIDEGATE_FIELD = "mqtt://127.0.0.1:" .. demo.field.port,
 			TIDEGATE_CORE = "mqtt://127.0.0.1:" .. demo.uplink.port,
+			TIDEGATE_SCRIPTS = "scripts/examples/forward.lua",
 			TIDEGATE_STORE = demo.directory .. "/queue.db",
 			TIDEGATE_RECONNECT = "2s", -- a demo has less time than a gateway
 		},

@@ -1,0 +1,58 @@
+--- What comes with Tidegate to be copied works as it is.
+local file = require "lib.file"
+local gateway = require "lib.gateway"
+local proc = require "lib.proc"
+local uv = require "luv"
+
+local binary = assert(uv.fs_realpath(os.getenv("TIDEGATE") or "build/tidegate"), "run make first")
+
+local function example(name)
+	return file.read("scripts/examples/" .. name)
+end
+
+describe("agent.lua.example", function()
+	it("passes check when it is laid out as README says", function()
+		local directory = file.directory()
+		assert(uv.fs_mkdir(directory .. "/scripts", 448))
+		file.write(directory .. "/agent.lua", file.read("agent.lua.example"))
+		file.write(directory .. "/scripts/forward.lua", example("forward.lua"))
+		local out = directory .. "/out"
+		local check = proc.spawn({ binary, "check" }, { cwd = directory, stdout = out,
+			env = { TIDEGATE_STORE = directory .. "/queue.db" } })
+		local code = check:wait()
+		assert.equal("agent.lua: ok (2 links, 1 script)\n", file.read(out))
+		assert.equal(0, code)
+	end)
+end)
+
+describe("health.lua", function()
+	it("counts what came in, beside a script that forwards it", function()
+		local g = gateway.start { agent = { scripts = {
+			["forward.lua"] = example("forward.lua"),
+			["health.lua"] = example("health.lua"),
+		} } }
+		assert.equal("received=0 outages=0 away=0s queued=0", g.collector:wait_topic("gateways/gw/health").payload)
+		for i = 1, 5 do
+			g.sensor:publish("sensors/a", "r" .. i)
+		end
+		g.collector:wait_for(6)
+		g.uplink.cut()
+		g.agent:wait_log("uplink lost")
+		g.sensor:publish("sensors/a", "r6")
+		g.uplink.restore()
+		g.collector:wait_for(8)
+		local line = g.collector:payloads("^gateways/gw/health$")[2]
+		assert(line:find("^received=6 outages=1 away=%d+s queued=1$"), line)
+	end)
+end)
+
+describe("convert.lua", function()
+	it("makes Celsius of Fahrenheit and lets nothing else through", function()
+		local g = gateway.start { script = example("convert.lua") }
+		for _, payload in ipairs { "71.6 F", "warm", "99999", "-40" } do
+			g.sensor:publish("sensors/hall/fahrenheit", payload)
+		end
+		g.collector:wait_for(2)
+		assert.same({ "22.0", "-40.0" }, g.collector:payloads("^temperature/hall$"))
+	end)
+end)
