@@ -327,7 +327,7 @@ static int prepare_statements(struct queue *queue, uint32_t id)
 {
 	struct store *store = queue->store;
 
-	return store_prepare(store, &queue->insert, "INSERT INTO queue_%u (" COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8)",
+	return store_prepare(store, &queue->insert, "INSERT OR REPLACE INTO queue_%u (" COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8)",
 	                     id) < 0 ||
 	                       store_prepare(store, &queue->load,
 	                                     "SELECT " COLUMNS " FROM queue_%u WHERE seq > ?1 ORDER BY seq", id) < 0 ||
@@ -377,6 +377,23 @@ void queue_close(struct queue *queue)
 	free(queue->looked_up);
 	free(queue->flight);
 	free(queue);
+}
+
+void queue_visit(struct store *store, void (*visit)(void *arg, const char *name, uint64_t messages), void *arg)
+{
+	sqlite3_stmt *links = NULL;
+
+	if (store_prepare(store, &links, "SELECT id, name FROM link ORDER BY id", 0) == 0)
+		while (sqlite3_step(links) == SQLITE_ROW) {
+			sqlite3_stmt *count = NULL;
+
+			if (store_prepare(store, &count, "SELECT count(*) FROM queue_%u",
+			                  (uint32_t)sqlite3_column_int64(links, 0)) == 0 &&
+			    sqlite3_step(count) == SQLITE_ROW)
+				visit(arg, (const char *)sqlite3_column_text(links, 1), (uint64_t)sqlite3_column_int64(count, 0));
+			sqlite3_finalize(count);
+		}
+	sqlite3_finalize(links);
 }
 
 /* ---- the queue ---- */

@@ -43,6 +43,9 @@ struct message {
 struct queue *queue_open(struct store *store, const char *name, char *err, size_t err_size);
 void queue_close(struct queue *queue);
 
+/* Calls `visit` for every queue that the store has, opened or not. */
+void queue_visit(struct store *store, void (*visit)(void *arg, const char *name, uint64_t messages), void *arg);
+
 /* Appends a copy of `message` to the tail. seq must be above every seq pushed
  * before. 0, or -1 if memory is exhausted. */
 int queue_push(struct queue *queue, const struct message *message);

@@ -14,7 +14,7 @@
 
 #define APPLICATION_ID 0x54494445 /* "TIDE" in the file's header */
 #define SCHEMA_VERSION 1
-#define LOCK_WAIT_MS 1000 /* a killed process's lock lives as long as its corpse: restarts are quick */
+#define LOCK_WAIT_MS 3000 /* a killed process's lock lives as long as its corpse: restarts are quick */
 #define SEQ_BLOCK 1024 /* sequence numbers reserved at a time: one write to meta for so many messages */
 
 struct note {
@@ -118,6 +118,23 @@ static int create_schema(struct store *store)
 	return store_exec(store, sql);
 }
 
+/* Where write-ahead logging does not work, SQLite keeps the mode it had and says so. */
+static int use_wal(struct store *store)
+{
+	sqlite3_stmt *statement = NULL;
+	bool wal = false;
+	int step = SQLITE_ERROR;
+
+	if (sqlite3_prepare_v2(store->database, "PRAGMA journal_mode = WAL", -1, &statement, NULL) == SQLITE_OK &&
+	    (step = sqlite3_step(statement)) == SQLITE_ROW)
+		wal = strcmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
+	sqlite3_finalize(statement);
+	if (step != SQLITE_ROW)
+		return -1;
+	/* TRUNCATE costs more fsyncs and is as safe. */
+	return wal ? 0 : store_exec(store, "PRAGMA journal_mode = TRUNCATE");
+}
+
 /* Durability and size; must precede the first write to a new file (auto_vacuum). */
 static int configure(struct store *store, enum store_durability durability)
 {
@@ -125,10 +142,8 @@ static int configure(struct store *store, enum store_durability durability)
 	                                     "PRAGMA synchronous = OFF"};
 
 	/* EXCLUSIVE before WAL: then there is no shared-memory file, which some flash file systems cannot have. */
-	if (store_exec(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA auto_vacuum = INCREMENTAL;") < 0)
-		return -1;
-	/* Where WAL does not work, SQLite keeps the old mode; TRUNCATE costs more fsyncs and is as safe. */
-	if (store_exec(store, "PRAGMA journal_mode = WAL") < 0 && store_exec(store, "PRAGMA journal_mode = TRUNCATE") < 0)
+	if (store_exec(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA auto_vacuum = INCREMENTAL;") < 0 ||
+	    use_wal(store) < 0)
 		return -1;
 	return store_exec(store, levels[durability]) < 0 ||
 	                       store_exec(store, "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;"
@@ -137,19 +152,23 @@ static int configure(struct store *store, enum store_durability durability)
 	               : 0;
 }
 
+static void fail_database(struct store *store, const char *path, char *err, size_t err_size)
+{
+	bool busy = (sqlite3_errcode(store->database) & 0xff) == SQLITE_BUSY;
+
+	fail(err, err_size, "%s: %s", path,
+	     busy ? "it is in use by another process (a second agent?)" : sqlite3_errmsg(store->database));
+}
+
 /* What the file is: ours and of a known version, new, or neither (err says). */
 static int check_kind(struct store *store, const char *path, bool *fresh, char *err, size_t err_size)
 {
-	int64_t tables = query_integer(store, "SELECT count(*) FROM sqlite_schema", -1);
-	int64_t application = query_integer(store, "PRAGMA application_id", -1);
-	int64_t version = query_integer(store, "PRAGMA user_version", -1);
+	int64_t tables = -1, application = -1, version = -1;
 
-	if (tables < 0 || application < 0 || version < 0) {
-		const char *why = sqlite3_errmsg(store->database);
-
-		if ((sqlite3_errcode(store->database) & 0xff) == SQLITE_BUSY)
-			why = "it is in use by another process (a second agent?)";
-		fail(err, err_size, "%s: %s", path, why);
+	if ((tables = query_integer(store, "SELECT count(*) FROM sqlite_schema", -1)) < 0 ||
+	    (application = query_integer(store, "PRAGMA application_id", -1)) < 0 ||
+	    (version = query_integer(store, "PRAGMA user_version", -1)) < 0) {
+		fail_database(store, path, err, err_size);
 		return -1;
 	}
 	*fresh = tables == 0 && application == 0;
@@ -220,7 +239,7 @@ static int initialise(struct store *store, const char *path, enum store_durabili
 {
 	bool fresh;
 
-	if (configure(store, durability) < 0 && (sqlite3_errcode(store->database) & 0xff) != SQLITE_BUSY)
+	if (configure(store, durability) < 0)
 		goto failed;
 	if (check_kind(store, path, &fresh, err, err_size) < 0)
 		return -1;
@@ -234,7 +253,7 @@ static int initialise(struct store *store, const char *path, enum store_durabili
 		goto failed;
 	return 0;
 failed:
-	fail(err, err_size, "%s: %s", path, sqlite3_errmsg(store->database));
+	fail_database(store, path, err, err_size);
 	return -1;
 }
 

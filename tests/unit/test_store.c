@@ -1,9 +1,11 @@
 /* The database file: identity, sequence numbers, notes, refusals. Links SQLite
  * and nothing of the agent. */
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "queue.h"
@@ -116,6 +118,51 @@ static void refuses_a_second_agent(void)
 	store_close(second);
 }
 
+/* Another process holds the lock for so long. */
+static pid_t hold_lock(int ms)
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	REQUIRE(pipe(ready) == 0);
+	pid = fork();
+	if (pid == 0) {
+		sqlite3 *database = NULL;
+
+		sqlite3_open(path, &database);
+		sqlite3_exec(database, "CREATE TABLE IF NOT EXISTS other (x); BEGIN EXCLUSIVE; INSERT INTO other VALUES (1)", NULL,
+		             NULL, NULL);
+		_exit(write(ready[1], "r", 1) == 1 && usleep((useconds_t)ms * 1000) == 0 ? 0 : 1);
+	}
+	REQUIRE(pid > 0 && read(ready[0], &byte, 1) == 1);
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
+/* A killed agent's lock may outlive it by a moment; what lasts is told by its name. */
+static void waits_for_a_lock(void)
+{
+	struct store *store;
+	pid_t pid;
+
+	begin();
+	store_close(reopen(NULL));
+	pid = hold_lock(1500);
+	store = reopen(NULL);
+	CHECK(waitpid(pid, NULL, 0) == pid);
+	REQUIRE(store != NULL);
+	store_close(store);
+
+	begin();
+	pid = hold_lock(10000);
+	CHECK(reopen(NULL) == NULL);
+	CHECK(strstr(err, path) && strstr(err, "in use"));
+	kill(pid, SIGKILL);
+	CHECK(waitpid(pid, NULL, 0) == pid);
+}
+
 static void sql(const char *text)
 {
 	sqlite3 *database = NULL;
@@ -177,6 +224,7 @@ int main(void)
 	RUN(never_reuses_a_sequence_number);
 	RUN(keeps_notes_and_names);
 	RUN(refuses_a_second_agent);
+	RUN(waits_for_a_lock);
 	RUN(refuses_what_is_not_its_own);
 	RUN(opens_at_every_durability);
 	snprintf(command, sizeof command, "rm -rf %s", directory);
