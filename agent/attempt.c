@@ -24,6 +24,7 @@ struct attempt {
 	const struct transport_ops *ops;
 	void *transport;
 	const struct url *url;
+	bool discard_session;
 	struct link_config *config; /* set by attempt_abandon() only */
 	int done_fd;                /* our own duplicate */
 	int result;
@@ -49,7 +50,8 @@ static void *run(void *arg)
 	const uint64_t one = 1;
 	int running = RUNNING;
 
-	attempt->result = attempt->ops->connect(attempt->transport, attempt->url, attempt->err, sizeof attempt->err);
+	attempt->result = attempt->ops->connect(attempt->transport, attempt->url, attempt->discard_session, attempt->err,
+	                                        sizeof attempt->err);
 	if (!atomic_compare_exchange_strong(&attempt->state, &running, DONE)) {
 		clean_up(attempt);
 		atomic_fetch_sub(&outstanding, 1);
@@ -75,7 +77,8 @@ static void install_nudge(void)
 	sigaction(SIGUSR1, &action, NULL);
 }
 
-struct attempt *attempt_start(const struct transport_ops *ops, void *transport, const struct url *url, int done_fd)
+struct attempt *attempt_start(const struct transport_ops *ops, void *transport, const struct url *url, bool discard_session,
+                              int done_fd)
 {
 	struct attempt *attempt = calloc(1, sizeof *attempt);
 	pthread_attr_t attributes;
@@ -86,6 +89,7 @@ struct attempt *attempt_start(const struct transport_ops *ops, void *transport, 
 	attempt->ops = ops;
 	attempt->transport = transport;
 	attempt->url = url;
+	attempt->discard_session = discard_session;
 	attempt->done_fd = dup(done_fd);
 	if (attempt->done_fd < 0) {
 		free(attempt);

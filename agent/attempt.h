@@ -12,10 +12,12 @@ struct transport_ops;
 struct link_config;
 struct url;
 
-/* Starts connecting `transport` to `url`. When the attempt is over, `done_fd`
+/* Starts connecting `transport` to `url`; `discard_session` as in struct
+ * transport_ops. When the attempt is over, `done_fd`
  * (an eventfd) becomes readable. `url` and `config` must live until
  * attempt_finish(), or are taken over by attempt_abandon(). NULL: no thread. */
-struct attempt *attempt_start(const struct transport_ops *ops, void *transport, const struct url *url, int done_fd);
+struct attempt *attempt_start(const struct transport_ops *ops, void *transport, const struct url *url, bool discard_session,
+                              int done_fd);
 
 /* After done_fd became readable: frees the attempt and gives the transport
  * back. 0 if connected, or -1 with the reason in `err`. */

@@ -21,6 +21,7 @@
 struct flight {
 	int handle;
 	bool wants_fate;
+	uint8_t qos;
 	uint64_t seq;
 	uint64_t number; /* of the send: how long ago it was */
 };
@@ -33,7 +34,7 @@ struct forward {
 	void *arg;
 	struct flight *flights; /* in order of sending */
 	size_t n, size;
-	uint64_t *again; /* refused for now, or sent before the transport was replaced; in order of seq */
+	uint64_t *again; /* refused for now, or forgotten by the transport; in order of seq */
 	size_t n_again, again_size;
 	int64_t busy_until_ms;
 	unsigned busy; /* refusals for now in a row */
@@ -210,6 +211,7 @@ static bool send_one(struct forward *forward)
 	if (!message || !reserve_flight(forward) || queue_reserve(forward->queue) < 0)
 		return false;
 	flight.seq = message->seq;
+	flight.qos = message->qos;
 	flight.wants_fate = forward->wants_fate(forward->arg, message->origin);
 	switch (link_send(forward->link, message, &flight.handle, reason, sizeof reason)) {
 	case SEND_OK:
@@ -240,27 +242,28 @@ int64_t forward_fill(struct forward *forward, int64_t now_ms)
 
 /* ---- what became of it ---- */
 
-void forward_acknowledged(struct forward *forward, int handle)
+bool forward_acknowledged(struct forward *forward, int handle)
 {
 	struct flight flight;
 
 	if (!take_flight(forward, handle, &flight))
-		return;
+		return false;
 	forward->busy = 0;
 	if (flight.wants_fate)
 		forward->events->sent(forward->arg, forward, flight.seq, queue_lookup(forward->queue, flight.seq));
 	queue_acknowledged(forward->queue, flight.seq);
+	return true;
 }
 
-void forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms)
+bool forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms)
 {
 	struct flight flight;
 
 	if (!take_flight(forward, handle, &flight))
-		return;
+		return false;
 	if (refusal == REFUSED_FOR_GOOD) {
 		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
-		return;
+		return true;
 	}
 	remember_again(forward, flight.seq);
 	if (now_ms >= forward->busy_until_ms) {
@@ -270,6 +273,28 @@ void forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 		log_warn(forward->component, "message refused for now: %s; again in %.1f s seq=%llu", reason,
 		         (double)delay / 1000, (unsigned long long)flight.seq);
 	}
+	return true;
+}
+
+bool forward_has_qos2(const struct forward *forward)
+{
+	for (size_t i = 0; i < forward->n; i++)
+		if (forward->flights[i].qos == 2)
+			return true;
+	return false;
+}
+
+size_t forward_restart_qos0(struct forward *forward)
+{
+	size_t before = forward->n, kept = 0;
+
+	for (size_t i = 0; i < before; i++)
+		if (forward->flights[i].qos == 0)
+			remember_again(forward, forward->flights[i].seq);
+		else
+			forward->flights[kept++] = forward->flights[i];
+	forward->n = kept;
+	return before - kept;
 }
 
 void forward_restart(struct forward *forward)

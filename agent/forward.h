@@ -7,6 +7,7 @@
 #ifndef TIDEGATE_FORWARD_H
 #define TIDEGATE_FORWARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "link.h"
@@ -37,10 +38,14 @@ uint64_t forward_dropped(const struct forward *forward);
  * nothing happens, or INT64_MAX. */
 int64_t forward_fill(struct forward *forward, int64_t now_ms);
 
-void forward_acknowledged(struct forward *forward, int handle);
-void forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms);
+/* The link says so. False: nothing is in flight under that handle. */
+bool forward_acknowledged(struct forward *forward, int handle);
+bool forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms);
 
-/* The link's transport was replaced: what is in flight is sent again, first. */
+bool forward_has_qos2(const struct forward *forward); /* in flight */
+/* The transport has forgotten what is in flight: it is sent again, first. */
 void forward_restart(struct forward *forward);
+/* It has not, except for QoS 0; returns how many those are. */
+size_t forward_restart_qos0(struct forward *forward);
 
 #endif

@@ -37,10 +37,13 @@ struct link {
 	enum state state;
 	bool held, stopping;
 	bool unwanted; /* told to stop, and not to start since; also what is configured meanwhile stays off */
+	const char *refusing; /* link_refuse(): why, until the read is over */
 	bool greeted; /* the CONNACK came in this read; links go up after it, not inside */
 	struct greeting greeting;
 	struct attempt *attempt;
 	struct retry retry;
+	bool discard_session; /* at every URL before it is connected to again, */
+	bool *discarded;      /* where that is done, [i] for config->urls[i] */
 	int64_t up_since_ms, progress_ms;
 	size_t in_flight;
 
@@ -89,6 +92,16 @@ static void go_off(struct link *link)
 		link_start(link);
 }
 
+static void end_connection(struct link *link)
+{
+	if (link->ops->abort(link->transport, link->events->exactly_once(link->arg, link))) {
+		link->in_flight -= link->events->remembered(link->arg, link);
+	} else {
+		link->in_flight = 0;
+		link->events->forgotten(link->arg, link);
+	}
+}
+
 /* ---- connecting ---- */
 
 static void wait_for(struct link *link, int64_t delay_ms)
@@ -123,7 +136,8 @@ static void on_retry(void *arg)
 		loop_timer_set(link->loop, &link->retry_timer, loop_now_ms(link->loop) + 1000);
 		return;
 	}
-	link->attempt = attempt_start(link->ops, link->transport, current_url(link), link->attempt_done.fd);
+	link->attempt = attempt_start(link->ops, link->transport, current_url(link),
+	                              link->discard_session && !link->discarded[link->retry.url], link->attempt_done.fd);
 	if (!link->attempt) {
 		retry_later(link, "no thread or no memory for the attempt");
 		return;
@@ -146,8 +160,10 @@ static void on_attempt_done(void *arg, short revents)
 	loop_timer_cancel(link->loop, &link->deadline);
 	failed = attempt_finish(link->attempt, err, sizeof err) < 0;
 	link->attempt = NULL;
+	if (!failed)
+		link->discarded[link->retry.url] = true;
 	if (link->stopping) {
-		link->ops->abort(link->transport);
+		end_connection(link);
 		go_off(link);
 		return;
 	}
@@ -197,7 +213,7 @@ static void go_down(struct link *link, const char *reason)
 	watch_socket(link, false);
 	loop_timer_cancel(link->loop, &link->deadline);
 	loop_timer_cancel(link->loop, &link->tick);
-	link->ops->abort(link->transport);
+	end_connection(link);
 	if (link->stopping) {
 		reason = "stopped";
 		log_info(link->component, "disconnected");
@@ -221,10 +237,13 @@ static void on_socket(void *arg, short revents)
 
 	if (!(revents & (POLLIN | POLLHUP | POLLERR)))
 		return; /* writable: the flush at the end of the turn writes */
+	link->refusing = NULL;
 	more = link->ops->read(link->transport, TURN_MESSAGES, TURN_MS, err, sizeof err);
 	if (link->greeted && link->state == GREETING && more >= 0)
 		go_up(link);
-	if (more < 0)
+	if (more >= 0 && link->refusing)
+		snprintf(err, sizeof err, "%s", link->refusing);
+	if (more < 0 || link->refusing)
 		go_down(link, err);
 	else if (more > 0)
 		loop_again(link->loop);
@@ -288,17 +307,18 @@ static void on_acknowledged(void *arg, int handle)
 {
 	struct link *link = arg;
 
+	if (!link->events->acknowledged(link->arg, link, handle))
+		return;
 	note_progress(link);
 	link->stats.acknowledged++;
-	link->events->acknowledged(link->arg, link, handle);
 }
 
 static void on_refused(void *arg, int handle, enum refusal refusal, const char *reason)
 {
 	struct link *link = arg;
 
-	note_progress(link);
-	link->events->refused(link->arg, link, handle, refusal, reason);
+	if (link->events->refused(link->arg, link, handle, refusal, reason))
+		note_progress(link);
 }
 
 static void on_subscribed(void *arg, int handle, int qos)
@@ -310,8 +330,8 @@ static void on_subscribed(void *arg, int handle, int qos)
 		return;
 	if (qos < 0)
 		log_error(link->component, "the broker refuses the subscription to %s", subscription->filter);
-	else if (qos < subscription->qos)
-		log_warn(link->component, "the broker grants QoS %d only for %s", qos, subscription->filter);
+	else if (qos == 0 && subscription->qos > 0)
+		log_warn(link->component, "the broker grants QoS 0 only for %s", subscription->filter);
 	else
 		log_debug(link->component, "subscribed to %s", subscription->filter);
 	link->events->session(link->arg, link);
@@ -343,6 +363,12 @@ static int adopt(struct link *link, struct link_config *config, char *err, size_
 	link->config = config;
 	link->retry.url = 0;
 	link->retry.rounds = 0;
+	free(link->discarded);
+	link->discarded = calloc(config->n_urls + 1, sizeof *link->discarded);
+	if (!link->discarded) {
+		snprintf(err, err_size, "link %s: out of memory", link->name);
+		return -1;
+	}
 	for (size_t i = 0; i < config->n_subscriptions; i++)
 		if (subscriptions_add(&link->subscriptions, &config->subscriptions[i]) < 0) {
 			snprintf(err, err_size, "link %s: out of memory", link->name);
@@ -354,7 +380,7 @@ static int adopt(struct link *link, struct link_config *config, char *err, size_
 	return link->transport ? 0 : -1;
 }
 
-/* Leaves the link OFF without a transport; `config` may go with a hanging attempt. */
+/* Leaves the link OFF without a transport; `config` goes with a hanging attempt. */
 static void discard_transport(struct link *link)
 {
 	loop_timer_cancel(link->loop, &link->retry_timer);
@@ -366,7 +392,7 @@ static void discard_transport(struct link *link)
 		link->attempt = NULL;
 		link->config = NULL;
 	} else if (link->transport) {
-		link->ops->abort(link->transport);
+		link->ops->abort(link->transport, false);
 		link->ops->close(link->transport);
 	}
 	link->transport = NULL;
@@ -419,6 +445,7 @@ void link_close(struct link *link)
 		close(link->attempt_done.fd);
 	config_link_free(link->config);
 	config_link_free(link->next_config);
+	free(link->discarded);
 	subscriptions_release(&link->subscriptions);
 	free(link->name);
 	free(link);
@@ -439,14 +466,14 @@ static void reconfigure(struct link *link)
 	char err[256];
 
 	link->next_config = NULL;
-	discard_transport(link);
-	link->stopping = false;
 	/* What the old configuration subscribed to is not the new one's business. */
 	for (size_t i = 0; link->config && i < link->config->n_subscriptions; i++)
 		subscriptions_remove(&link->subscriptions, link->config->subscriptions[i].filter);
+	discard_transport(link);
+	link->stopping = false;
 	if (was_up)
 		link->events->down(link->arg, link, "reconfigured");
-	link->events->replaced(link->arg, link);
+	link->events->forgotten(link->arg, link);
 	if (adopt(link, config, err, sizeof err) < 0)
 		log_error(link->component, "%s", err);
 	else if (!link->unwanted)
@@ -482,7 +509,7 @@ bool link_unwanted(const struct link *link)
 
 bool link_brings(const struct link *link)
 {
-	return link->subscriptions.n > 0;
+	return link->subscriptions.n > 0 || subscriptions_kept(&link->subscriptions) || link->stats.received > 0;
 }
 
 int link_window(const struct link *link)
@@ -522,8 +549,9 @@ void link_start(struct link *link)
 
 void link_discard_session(struct link *link)
 {
-	if (link->transport && link->state == OFF)
-		link->ops->discard_session(link->transport);
+	link->discard_session = true;
+	for (size_t i = 0; link->config && i < link->config->n_urls; i++)
+		link->discarded[i] = false;
 }
 
 void link_stop(struct link *link)
@@ -563,6 +591,11 @@ void link_hold(struct link *link, bool held)
 	if (link->state >= GREETING)
 		watch_socket(link, !held);
 	loop_again(link->loop);
+}
+
+void link_refuse(struct link *link, const char *why)
+{
+	link->refusing = why;
 }
 
 enum send_result link_send(struct link *link, const struct message *message, int *handle, char *reason,

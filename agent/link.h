@@ -70,10 +70,9 @@ struct transport_ops {
 	void *(*open)(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
 	              size_t err_size);
 	void (*close)(void *transport);
-	/* Blocking; runs on a helper thread. 0, or -1 with err. */
-	int (*connect)(void *transport, const struct url *url, char *err, size_t err_size);
-	/* Before the next connect(), the peer is to forget the session it may have. */
-	void (*discard_session)(void *transport);
+	/* Blocking; runs on a helper thread. With `discard_session` the peer first
+	 * forgets the session it may have. 0, or -1 with err. */
+	int (*connect)(void *transport, const struct url *url, bool discard_session, char *err, size_t err_size);
 	int (*fd)(void *transport); /* -1: not connected */
 	bool (*wants_write)(void *transport);
 	/* Reads until nothing waits or the budget is spent; calls events. 1: more
@@ -86,7 +85,10 @@ struct transport_ops {
 	int (*subscribe)(void *transport, const struct subscription *subscription, int *handle);
 	int (*unsubscribe)(void *transport, const char *filter, int *handle);
 	void (*goodbye)(void *transport); /* queues a polite end; write() sends it */
-	void (*abort)(void *transport);   /* drops the connection and whatever waits to be written */
+	/* Drops the connection and whatever waits to be written. `exactly_once`: QoS 2 is
+	 * in flight. True if the transport will send what is in flight again on the next
+	 * connection, except QoS 0; false: handles given out before mean nothing now. */
+	bool (*abort)(void *transport, bool exactly_once);
 };
 
 /* Upward calls of a link; the composition root implements them. `link` is the
@@ -95,10 +97,15 @@ struct link_events {
 	void (*up)(void *arg, struct link *link);
 	void (*down)(void *arg, struct link *link, const char *reason);
 	void (*message)(void *arg, struct link *link, const struct inbound *message);
-	void (*acknowledged)(void *arg, struct link *link, int handle);
-	void (*refused)(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason);
-	/* The transport was replaced: handles given out before mean nothing now. */
-	void (*replaced)(void *arg, struct link *link);
+	/* False: nothing is in flight under that handle. */
+	bool (*acknowledged)(void *arg, struct link *link, int handle);
+	bool (*refused)(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason);
+	/* Is any QoS 2 in flight? */
+	bool (*exactly_once)(void *arg, struct link *link);
+	/* The transport remembers what was in flight, except QoS 0: returns how many those are. */
+	size_t (*remembered)(void *arg, struct link *link);
+	/* The transport has forgotten what was in flight: send it again as new. */
+	void (*forgotten)(void *arg, struct link *link);
 	/* link_session() has changed; it must be durable when the next flush begins. */
 	void (*session)(void *arg, struct link *link);
 };
@@ -123,15 +130,15 @@ const struct link_config *link_config(const struct link *link);
 bool link_connected(const struct link *link);
 bool link_off(const struct link *link); /* not started, or told to stop and nothing more will leave */
 bool link_unwanted(const struct link *link); /* told to stop, and not to start since */
-bool link_brings(const struct link *link); /* messages arrive on it: it has subscriptions */
+bool link_brings(const struct link *link); /* messages arrive on it, or may: it has subscriptions */
 int link_window(const struct link *link); /* the smaller of ours and the peer's */
 struct link_stats link_stats(const struct link *link);
 
 void link_start(struct link *link);
 
-/* The peer's session from an earlier process is thrown away before the first
- * connection: at QoS 2 it could take a packet id that is used again, with an
- * equal payload, for a duplicate and swallow it. */
+/* The session is thrown away at each URL before it is connected to next: at QoS 2
+ * the peer could take a packet id that is used again, with an equal payload, for
+ * a duplicate and swallow it. */
 void link_discard_session(struct link *link);
 
 /* Says goodbye in the next flush and stays off until link_start(). */
@@ -140,6 +147,10 @@ void link_stop(struct link *link);
 /* A held link is neither read nor written nor reconnected: what it brought is
  * not safe yet. */
 void link_hold(struct link *link, bool held);
+
+/* From inside events->message: the message cannot be taken. The connection ends
+ * before anything is acknowledged, so that the peer sends it again. */
+void link_refuse(struct link *link, const char *why);
 
 /* Gives a message to the transport (step "send"). */
 enum send_result link_send(struct link *link, const struct message *message, int *handle, char *reason,

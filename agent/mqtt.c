@@ -21,20 +21,28 @@
 #include "loop.h"
 #include "mqtt_internal.h"
 
+#define READ_BYTES (256 * 1024) /* of payloads: more is left for the next turn */
+#define PACKET_ANY_BROKER_TAKES 1024 /* whatever Maximum Packet Size it may come to name */
+
 struct mqtt {
 	const struct link_config *config; /* first: see give_key_password() */
-	struct mosquitto *handle;
+	struct mosquitto *handle; /* NULL: the next connection gets a new one */
 	const struct transport_events *events;
 	void *arg;
 	bool connected;           /* between a successful connect() and the end of it */
 	bool greeted;             /* the CONNACK was good */
 	bool birth_due;
 	int birth;                /* packet id of the birth message, 0 none */
+	bool resumes;             /* the handle knows what an earlier connection left in flight, */
+	const struct url *url;    /* to this broker, */
+	size_t largest;           /* in packets of at most so many bytes, */
+	bool exactly_once;        /* with QoS 2 among them, */
+	bool start_over;          /* which do not fit this connection */
+	bool expects_qos2;        /* messages at QoS 2 may come: the handle has half of them between PUBREC and PUBREL */
 	int max_qos;              /* what the broker takes */
 	uint32_t max_packet;      /* bytes; 0: no limit */
 	bool warned_qos2;
-	bool discard;             /* the session, before the next connect */
-	size_t received;          /* in this read */
+	size_t received, received_bytes; /* messages in this read */
 	size_t queued;            /* packets since the last write, about */
 	bool listening;           /* to the library's log */
 	bool watch_dup;           /* redelivered messages may still be coming */
@@ -52,6 +60,14 @@ static void explain(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 		snprintf(err, err_size, "%s", mqtt->problem);
 	else if (mqtt->log[0])
 		snprintf(err, err_size, "%s", mqtt->log);
+	else
+		mqtt_explain(rc, err, err_size);
+}
+
+void mqtt_explain(int rc, char *err, size_t err_size)
+{
+	if (rc == MOSQ_ERR_ERRNO && errno == EINTR) /* attempt_nudge() */
+		snprintf(err, err_size, "no answer");
 	else if (rc == MOSQ_ERR_ERRNO)
 		snprintf(err, err_size, "%s", strerror(errno));
 	else if (rc == MOSQ_ERR_EAI)
@@ -62,6 +78,13 @@ static void explain(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 		snprintf(err, err_size, "%s", mosquitto_strerror(rc));
 }
 
+/* The connection is to end, and the next one to begin with a new handle. */
+static void start_over(struct mqtt *mqtt, const char *why)
+{
+	mqtt->start_over = true;
+	snprintf(mqtt->problem, sizeof mqtt->problem, "%s", why);
+}
+
 /* The library's log is all it says about TLS failures, and the only place where
  * it tells the DUP flag. It formats a line for every packet, so it is switched
  * off as soon as neither can come any more. */
@@ -69,13 +92,17 @@ static void on_log(struct mosquitto *handle, void *arg, int level, const char *t
 {
 	static const char publish[] = "received PUBLISH (d";
 	struct mqtt *mqtt = arg;
-	const char *found;
+	const char *found = NULL;
 
 	(void)handle;
-	if (level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING)
+	if (!mqtt->greeted && (level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING))
 		snprintf(mqtt->log, sizeof mqtt->log, "%s", text);
 	else if ((found = strstr(text, publish)) != NULL)
 		mqtt->dup = found[sizeof publish - 1] == '1';
+	/* A handle that has the message already would keep both, and deliver a wrong one when the packet id is used
+	 * again. Brokers resend in order: what came before this, and needs the handle, is through. */
+	if (found && mqtt->resumes && strncmp(found + sizeof publish - 1, "1, q2", 5) == 0)
+		start_over(mqtt, "a QoS 2 message comes again");
 }
 
 static void log_no_more(struct mqtt *mqtt)
@@ -105,13 +132,17 @@ static void read_limits(struct mqtt *mqtt, const mosquitto_property *list, struc
 {
 	uint16_t receive_maximum = UINT16_MAX;
 	uint16_t keepalive = (uint16_t)(mqtt->config->keepalive_ms / 1000);
+	uint32_t max_packet = 0;
 	uint8_t max_qos = 2;
 
-	mqtt->max_packet = 0;
 	mosquitto_property_read_int16(list, MQTT_PROP_SERVER_KEEP_ALIVE, &keepalive, false);
 	mosquitto_property_read_int16(list, MQTT_PROP_RECEIVE_MAXIMUM, &receive_maximum, false);
 	mosquitto_property_read_byte(list, MQTT_PROP_MAXIMUM_QOS, &max_qos, false);
-	mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE, &mqtt->max_packet, false);
+	mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE, &max_packet, false);
+	/* The library never takes back a limit that a connection brought. */
+	if (mqtt->resumes && (max_packet != mqtt->max_packet || max_qos != mqtt->max_qos))
+		mqtt->start_over = true;
+	mqtt->max_packet = max_packet;
 	mqtt->max_qos = max_qos;
 	greeting->receive_maximum = receive_maximum;
 	greeting->keepalive_ms = (int64_t)keepalive * 1000;
@@ -131,6 +162,10 @@ static void on_connect(struct mosquitto *handle, void *arg, int reason_code, int
 	}
 	mqtt->watch_dup = greeting.session_present;
 	read_limits(mqtt, list, &greeting);
+	if (mqtt->start_over || (mqtt->exactly_once && !greeting.session_present)) {
+		start_over(mqtt, "the session is not the one that knows what is in flight");
+		return;
+	}
 	mqtt->greeted = true;
 	mqtt->birth_due = mqtt->config->birth.topic != NULL;
 	mqtt->events->greeted(mqtt->arg, &greeting);
@@ -157,12 +192,14 @@ static void on_message(struct mosquitto *handle, void *arg, const struct mosquit
 	        .payload = {message->payload, (size_t)message->payloadlen},
 	        .qos = message->qos,
 	        .retain = message->retain,
-	        .dup = mqtt->dup,
+	        .dup = mqtt->dup && message->qos == 1, /* QoS 2 is told of when its PUBREL comes, once */
 	        .time_ms = clock_wall_ms(),
 	};
 
 	(void)handle;
+	mqtt->expects_qos2 = mqtt->expects_qos2 || message->qos == 2;
 	mqtt->received++;
+	mqtt->received_bytes += inbound.payload.size;
 	mqtt->queued++;
 	mqtt->properties.size = 0;
 	if (list && mqtt_properties_read(list, &mqtt->properties) < 0)
@@ -170,7 +207,7 @@ static void on_message(struct mosquitto *handle, void *arg, const struct mosquit
 	inbound.properties = (struct bytes){mqtt->properties.data, mqtt->properties.size};
 	mqtt->events->message(mqtt->arg, &inbound);
 	/* What is redelivered comes first; the rest is new. */
-	if (mqtt->watch_dup && message->qos > 0 && !inbound.dup)
+	if (message->qos == 1 && !inbound.dup)
 		mqtt->watch_dup = false;
 }
 
@@ -180,11 +217,13 @@ static void on_publish(struct mosquitto *handle, void *arg, int mid, int reason_
 
 	(void)handle;
 	(void)list;
+	mqtt->watch_dup = false; /* the broker had read our packet when it sent this: what it sends again came before */
 	if (mid == mqtt->birth) {
 		mqtt->birth = 0;
 		return;
 	}
-	if (reason_code < 0x80)
+	/* "Packet identifier not found" answers a PUBREL that was sent again: the message is through (MQTT 5, 4.3.3). */
+	if (reason_code < 0x80 || reason_code == MQTT_RC_PACKET_ID_NOT_FOUND)
 		mqtt->events->acknowledged(mqtt->arg, mid);
 	else
 		mqtt->events->refused(mqtt->arg, mid, kind_of_refusal(reason_code), mosquitto_reason_string(reason_code));
@@ -215,25 +254,22 @@ static void mqtt_close(void *transport)
 {
 	struct mqtt *mqtt = transport;
 
-	mosquitto_destroy(mqtt->handle);
+	if (mqtt->handle)
+		mosquitto_destroy(mqtt->handle);
 	buffer_release(&mqtt->properties);
 	free(mqtt);
 }
 
-static void *mqtt_open(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
-                       size_t err_size)
+static int make_handle(struct mqtt *mqtt, char *err, size_t err_size)
 {
-	struct mqtt *mqtt = calloc(1, sizeof *mqtt);
+	const struct link_config *config = mqtt->config;
 
-	if (!mqtt || !(mqtt->handle = mosquitto_new(config->client_id, config->clean_session, mqtt))) {
+	errno = 0;
+	mqtt->handle = mosquitto_new(config->client_id, config->clean_session, mqtt);
+	if (!mqtt->handle) {
 		snprintf(err, err_size, "link %s: %s", config->name, errno ? strerror(errno) : "out of memory");
-		free(mqtt);
-		return NULL;
+		return -1;
 	}
-	mqtt->config = config;
-	mqtt->events = events;
-	mqtt->arg = arg;
-	mqtt->max_qos = 2;
 	mosquitto_threaded_set(mqtt->handle, true);
 	mosquitto_connect_v5_callback_set(mqtt->handle, on_connect);
 	mosquitto_disconnect_v5_callback_set(mqtt->handle, on_disconnect);
@@ -241,25 +277,44 @@ static void *mqtt_open(const struct link_config *config, const struct transport_
 	mosquitto_publish_v5_callback_set(mqtt->handle, on_publish);
 	mosquitto_subscribe_v5_callback_set(mqtt->handle, on_subscribe);
 	mosquitto_unsubscribe_v5_callback_set(mqtt->handle, on_unsubscribe);
-	if (mqtt_options_set(mqtt->handle, config, err, err_size) < 0) {
+	mqtt->resumes = mqtt->exactly_once = false;
+	mqtt->largest = 0;
+	return mqtt_options_set(mqtt->handle, config, err, err_size);
+}
+
+/* The first handle is made here, so that what the library does not take is known at once. */
+static void *mqtt_open(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
+                       size_t err_size)
+{
+	struct mqtt *mqtt = calloc(1, sizeof *mqtt);
+
+	if (!mqtt) {
+		snprintf(err, err_size, "link %s: out of memory", config->name);
+		return NULL;
+	}
+	mqtt->config = config;
+	mqtt->events = events;
+	mqtt->arg = arg;
+	for (size_t i = 0; i < config->n_subscriptions; i++)
+		mqtt->expects_qos2 = mqtt->expects_qos2 || config->subscriptions[i].qos == 2;
+	if (make_handle(mqtt, err, err_size) < 0) {
 		mqtt_close(mqtt);
 		return NULL;
 	}
 	return mqtt;
 }
 
-static int mqtt_connect(void *transport, const struct url *url, char *err, size_t err_size)
+static int mqtt_connect(void *transport, const struct url *url, bool discard_session, char *err, size_t err_size)
 {
 	struct mqtt *mqtt = transport;
 	const struct link_config *config = mqtt->config;
 	mosquitto_property *list;
 	int rc;
 
-	if (mqtt->discard && !config->clean_session && mqtt_discard_session(config, url) < 0) {
-		snprintf(err, err_size, "cannot connect to discard the old session");
+	if (discard_session && !config->clean_session && mqtt_discard_session(config, url, err, err_size) < 0)
 		return -1;
-	}
-	mqtt->discard = false;
+	if (!mqtt->handle && make_handle(mqtt, err, err_size) < 0)
+		return -1;
 	list = mqtt_connect_properties(config);
 	mqtt->connected = mqtt->greeted = mqtt->birth_due = false;
 	mqtt->birth = 0;
@@ -267,6 +322,8 @@ static int mqtt_connect(void *transport, const struct url *url, char *err, size_
 	mosquitto_log_callback_set(mqtt->handle, on_log);
 	mqtt->listening = true;
 	mqtt->watch_dup = mqtt->dup = false;
+	mqtt->start_over = mqtt->exactly_once && mqtt->url != url;
+	mqtt->url = url;
 	/* A broker's Receive Maximum replaces it; the next broker may not say any. */
 	mosquitto_int_option(mqtt->handle, MOSQ_OPT_SEND_MAXIMUM, config->window);
 	rc = mosquitto_connect_bind_v5(mqtt->handle, url->host, url->port, (int)(config->keepalive_ms / 1000), config->bind,
@@ -276,13 +333,6 @@ static int mqtt_connect(void *transport, const struct url *url, char *err, size_
 	mosquitto_property_free_all(&list);
 	mqtt->connected = rc == MOSQ_ERR_SUCCESS;
 	return mqtt->connected ? 0 : -1;
-}
-
-static void mqtt_forget_session(void *transport)
-{
-	struct mqtt *mqtt = transport;
-
-	mqtt->discard = true;
 }
 
 static int mqtt_fd(void *transport)
@@ -302,7 +352,7 @@ static bool mqtt_wants_write(void *transport)
 /* After every call that may have ended the connection. */
 static int judge(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 {
-	if (rc == MOSQ_ERR_SUCCESS && mosquitto_socket(mqtt->handle) >= 0)
+	if (rc == MOSQ_ERR_SUCCESS && mosquitto_socket(mqtt->handle) >= 0 && !(mqtt->start_over && mqtt->problem[0]))
 		return 0;
 	explain(mqtt, rc == MOSQ_ERR_SUCCESS ? MOSQ_ERR_CONN_LOST : rc, err, err_size);
 	return -1;
@@ -327,13 +377,31 @@ static bool ended_before_greeting(struct mqtt *mqtt)
 	return !mqtt->greeted && recv(mosquitto_socket(mqtt->handle), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
+/* Bytes of the PUBLISH packet, headers included: the library's own check is two bytes short. */
+static size_t packet_bytes(const struct message *message, int qos, bool with_properties)
+{
+	size_t properties = with_properties ? message->properties.size : 0;
+	size_t length = 2 + message->topic.size + (qos > 0 ? 2 : 0) + message->payload.size + properties;
+
+	length += with_properties ? (properties < 128 ? 1 : properties < 16384 ? 2 : 3) : 0;
+	return 1 + (length < 128 ? 1 : length < 16384 ? 2 : length < 2097152 ? 3 : 4) + length;
+}
+
+static bool fits(const struct mqtt *mqtt, size_t bytes)
+{
+	return mqtt->max_packet == 0 || bytes <= mqtt->max_packet;
+}
+
 static void publish_birth(struct mqtt *mqtt)
 {
 	const struct announcement *birth = &mqtt->config->birth;
-	int rc = mosquitto_publish_v5(mqtt->handle, &mqtt->birth, birth->topic, (int)birth->payload_size, birth->payload,
-	                              birth->qos, birth->retain, NULL);
+	struct message message = {.topic.size = strlen(birth->topic), .payload.size = birth->payload_size};
+	int rc = MOSQ_ERR_OVERSIZE_PACKET;
 
 	mqtt->birth_due = false;
+	if (fits(mqtt, packet_bytes(&message, birth->qos, mqtt->config->version == 5)))
+		rc = mosquitto_publish_v5(mqtt->handle, &mqtt->birth, birth->topic, (int)birth->payload_size, birth->payload,
+		                          birth->qos, birth->retain, NULL);
 	if (rc != MOSQ_ERR_SUCCESS)
 		log_warn("mqtt", "link %s: birth message: %s", mqtt->config->name, mosquitto_strerror(rc));
 }
@@ -344,14 +412,15 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 	int64_t until = clock_monotonic_ms() + max_ms;
 	bool waits;
 
-	mqtt->received = 0;
+	mqtt->received = mqtt->received_bytes = 0;
 	if (ended_before_greeting(mqtt))
 		return judge(mqtt, MOSQ_ERR_CONN_LOST, err, err_size);
 	do {
 		if (judge(mqtt, mosquitto_loop_read(mqtt->handle, 1), err, err_size) < 0)
 			return -1;
 		waits = input_waits(mqtt);
-	} while (waits && mqtt->received < max_messages && clock_monotonic_ms() < until);
+	} while (waits && mqtt->received < max_messages && mqtt->received_bytes < READ_BYTES &&
+	         clock_monotonic_ms() < until);
 	if (mqtt->greeted && !mqtt->watch_dup && mqtt->listening)
 		log_no_more(mqtt);
 	if (mqtt->birth_due) /* not inside the callback: what is sent again comes first */
@@ -389,16 +458,6 @@ static int mqtt_tick(void *transport, char *err, size_t err_size)
 	return judge(mqtt, mosquitto_loop_misc(mqtt->handle), err, err_size);
 }
 
-/* Bytes of the PUBLISH packet, headers included: the library's own check is two bytes short. */
-static size_t packet_bytes(const struct message *message, int qos, bool with_properties)
-{
-	size_t properties = with_properties ? message->properties.size : 0;
-	size_t length = 2 + message->topic.size + (qos > 0 ? 2 : 0) + message->payload.size + properties;
-
-	length += with_properties ? (properties < 128 ? 1 : properties < 16384 ? 2 : 3) : 0;
-	return 1 + (length < 128 ? 1 : length < 16384 ? 2 : length < 2097152 ? 3 : 4) + length;
-}
-
 static enum send_result mqtt_send(void *transport, const struct message *message, int *handle, char *reason,
                                   size_t reason_size)
 {
@@ -409,7 +468,7 @@ static enum send_result mqtt_send(void *transport, const struct message *message
 	mosquitto_property *list = NULL;
 	int rc;
 
-	if (mqtt->max_packet > 0 && bytes > mqtt->max_packet) {
+	if (!fits(mqtt, bytes)) {
 		snprintf(reason, reason_size, "too large: %zu bytes, the broker takes %lu", bytes,
 		         (unsigned long)mqtt->max_packet);
 		return SEND_NEVER;
@@ -420,6 +479,7 @@ static enum send_result mqtt_send(void *transport, const struct message *message
 	                          message->payload.data, qos, message->retain, list);
 	mosquitto_property_free_all(&list);
 	mqtt->queued++;
+	mqtt->largest = bytes > mqtt->largest ? bytes : mqtt->largest;
 	switch (rc) {
 	case MOSQ_ERR_SUCCESS:
 		return SEND_OK;
@@ -439,7 +499,7 @@ static int mqtt_subscribe(void *transport, const struct subscription *subscripti
 	int options = 0;
 
 	if (subscription->qos == 2 && !mqtt->warned_qos2) {
-		mqtt->warned_qos2 = true;
+		mqtt->warned_qos2 = mqtt->expects_qos2 = true;
 		log_warn("mqtt", "link %s: QoS 2 subscriptions are not crash-safe (%s): between its two acknowledgements a "
 		                 "message is in memory only; QoS 1 is safe",
 		         mqtt->config->name, subscription->filter);
@@ -469,23 +529,39 @@ static void mqtt_goodbye(void *transport)
 	mosquitto_disconnect(mqtt->handle);
 }
 
+/* Whether the next connection may go on with the handle, which then sends again
+ * what is in flight, marked as such. On version 5 the library abort()s over a
+ * packet in flight that the next connection's Maximum Packet Size forbids. */
+static bool may_resume(const struct mqtt *mqtt)
+{
+	if (!mqtt->handle || mqtt->start_over)
+		return false;
+	return mqtt->config->version != 5 || mqtt->largest <= PACKET_ANY_BROKER_TAKES;
+}
+
 /* The library has no call for this: the socket is shut, so that nothing that is
- * queued can leave; the next connect throws the queue away and closes it. */
-static void mqtt_abort(void *transport)
+ * queued can leave. */
+static bool mqtt_abort(void *transport, bool exactly_once)
 {
 	struct mqtt *mqtt = transport;
-	int fd = mosquitto_socket(mqtt->handle);
+	int fd = mqtt->handle ? mosquitto_socket(mqtt->handle) : -1;
 
 	mqtt->connected = mqtt->greeted = false;
 	if (fd >= 0)
 		shutdown(fd, SHUT_RDWR);
+	mqtt->exactly_once = exactly_once || mqtt->expects_qos2;
+	mqtt->resumes = may_resume(mqtt);
+	if (!mqtt->resumes && mqtt->handle) {
+		mosquitto_destroy(mqtt->handle);
+		mqtt->handle = NULL;
+	}
+	return mqtt->resumes;
 }
 
 const struct transport_ops mqtt_transport = {
         .open = mqtt_open,
         .close = mqtt_close,
         .connect = mqtt_connect,
-        .discard_session = mqtt_forget_session,
         .fd = mqtt_fd,
         .wants_write = mqtt_wants_write,
         .read = mqtt_read,

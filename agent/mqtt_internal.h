@@ -12,8 +12,11 @@
 int mqtt_options_set(struct mosquitto *handle, const struct link_config *config, char *err, size_t err_size);
 
 /* Connects once with a clean session and leaves, so that the broker forgets what
- * it knows of this client. Blocks for up to 15 s. 0, or -1: not connected. */
-int mqtt_discard_session(const struct link_config *config, const struct url *url);
+ * it knows of this client. Blocks for up to 15 s. 0, or -1 with the reason in `err`. */
+int mqtt_discard_session(const struct link_config *config, const struct url *url, char *err, size_t err_size);
+
+/* What a return code of the library means; errno as the call left it. */
+void mqtt_explain(int rc, char *err, size_t err_size);
 
 /* The CONNECT properties of version 5. NULL on other versions or without memory. */
 mosquitto_property *mqtt_connect_properties(const struct link_config *config);

@@ -40,7 +40,9 @@ static int read_text(const mosquitto_property *list, struct buffer *run, enum pr
 		mosquitto_property_read_string_pair(list, id, &name, &text, false);
 	else
 		mosquitto_property_read_string(list, id, &text, false);
-	if (text && (id != PROPERTY_USER || name))
+	if (id != PROPERTY_USER && (!text || !*text))
+		result = 0; /* says nothing; and the library crashes when it is to publish an empty one */
+	else if (text && (id != PROPERTY_USER || name))
 		result = append_text(run, id, text, name);
 	free(text);
 	free(name);
@@ -128,6 +130,9 @@ int mqtt_properties_build(struct bytes run, mosquitto_property **list)
 			break;
 		case PROPERTY_CONTENT_TYPE:
 		case PROPERTY_RESPONSE_TOPIC:
+			if (property.text.size > 0) /* a row of an earlier version: see read_text() */
+				rc = add_text(list, &property);
+			break;
 		case PROPERTY_USER:
 			rc = add_text(list, &property);
 			break;

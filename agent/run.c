@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent.h"
 #include "attempt.h"
@@ -56,8 +57,15 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 {
 	struct agent *agent = arg;
 
+	if (agent->store_failing) { /* from a session that we did not know to bring any */
+		link_refuse(link, "nothing can be taken while the store cannot be written");
+		return;
+	}
+	agent->out_of_memory = false;
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_message(agent->scripts[i], link, message);
+	if (agent->out_of_memory)
+		link_refuse(link, "out of memory");
 }
 
 static void on_up(void *arg, struct link *link)
@@ -77,25 +85,52 @@ static void on_down(void *arg, struct link *link, const char *reason)
 	loop_again(agent->loop); /* it may come from the last step: commit what the handlers did */
 }
 
-static void on_acknowledged(void *arg, struct link *link, int handle)
+static bool on_acknowledged(void *arg, struct link *link, int handle)
 {
 	struct agent *agent = arg;
 	struct route *route = agent_route_of(agent, link);
 
-	forward_acknowledged(route->forward, handle);
 	loop_again(agent->loop); /* QoS 0 is acknowledged in the last step: the window has room again */
+	return forward_acknowledged(route->forward, handle);
 }
 
-static void on_refused(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason)
+static bool on_refused(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason)
 {
 	struct agent *agent = arg;
 
-	forward_refused(agent_route_of(agent, link)->forward, handle, refusal, reason, loop_now_ms(agent->loop));
+	return forward_refused(agent_route_of(agent, link)->forward, handle, refusal, reason, loop_now_ms(agent->loop));
 }
 
-static void on_replaced(void *arg, struct link *link)
+/* What was in flight at QoS 2 is sent as new, so the session that knows the old
+ * packet ids must go; unless messages arrive on it too, which it keeps for us:
+ * losing those would be worse. */
+static void discard_session(struct route *route)
 {
-	forward_restart(agent_route_of(arg, link)->forward);
+	if (link_brings(route->link))
+		log_warn("agent", "link %s sends at QoS 2 and has subscriptions: its session is kept, and after a restart the "
+		                  "broker may take an equal message for a duplicate; use two links",
+		         link_name(route->link));
+	else
+		link_discard_session(route->link);
+}
+
+static bool on_exactly_once(void *arg, struct link *link)
+{
+	return forward_has_qos2(agent_route_of(arg, link)->forward);
+}
+
+static size_t on_remembered(void *arg, struct link *link)
+{
+	return forward_restart_qos0(agent_route_of(arg, link)->forward);
+}
+
+static void on_forgotten(void *arg, struct link *link)
+{
+	struct route *route = agent_route_of(arg, link);
+
+	if (forward_has_qos2(route->forward))
+		discard_session(route);
+	forward_restart(route->forward);
 }
 
 /* The name of a note about a link: "session core". */
@@ -131,7 +166,9 @@ static const struct link_events link_events = {
         .message = on_message,
         .acknowledged = on_acknowledged,
         .refused = on_refused,
-        .replaced = on_replaced,
+        .exactly_once = on_exactly_once,
+        .remembered = on_remembered,
+        .forgotten = on_forgotten,
         .session = on_session,
 };
 
@@ -353,18 +390,12 @@ static bool has_note(struct agent *agent, const struct link *link, const char *w
 	return true;
 }
 
-/* If the last process sent at QoS 2, its session must go; unless messages arrive
- * on it too, which it keeps for us: losing those would be worse. */
 static void start_link(struct route *route)
 {
 	if (link_unwanted(route->link)) /* on_start() said so */
 		return;
-	if (route->old_qos2 && link_brings(route->link))
-		log_warn("agent", "link %s sends at QoS 2 and has subscriptions: its session is kept, and after a restart the "
-		                  "broker may take an equal message for a duplicate; use two links",
-		         link_name(route->link));
-	else if (route->old_qos2)
-		link_discard_session(route->link);
+	if (route->old_qos2) /* the last process sent at QoS 2 */
+		discard_session(route);
 	link_start(route->link);
 }
 
@@ -434,6 +465,13 @@ static int open_links(struct agent *agent)
 	return 0;
 }
 
+static void warn_of_orphan(void *arg, const char *name, uint64_t messages)
+{
+	if (messages > 0 && !agent_route_named(arg, name))
+		log_warn("store", "%llu messages wait for link %s, which is not configured any more",
+		         (unsigned long long)messages, name);
+}
+
 /* The name that stands for a script in the queue: its path as seen from the
  * configuration, so that it stays the same when both move. */
 static const char *origin_name(const struct config *config, const char *path)
@@ -486,6 +524,7 @@ static int open_everything(struct agent *agent)
 	status = start_scripts(agent);
 	if (status != 0)
 		return status;
+	queue_visit(agent->store, warn_of_orphan, agent);
 	for (struct route *route = agent->routes; route; route = route->next)
 		start_link(route);
 	return 0;
@@ -548,9 +587,10 @@ int run_agent(struct config *config, bool verbose)
 		}
 	}
 	close_everything(&agent);
-	if (!attempt_outstanding())
-		mqtt_teardown();
 	if (status == 0)
 		log_info("agent", "stopped");
+	if (attempt_outstanding())
+		_exit(status); /* the libraries must stay up under it */
+	mqtt_teardown();
 	return status;
 }

@@ -195,6 +195,11 @@ int subscriptions_keep(struct subscriptions *set, const char *text)
 	return set->kept ? 0 : -1;
 }
 
+bool subscriptions_kept(const struct subscriptions *set)
+{
+	return set->kept && strchr(set->kept, '\n') != NULL;
+}
+
 /* Only the broker that had them can be asked about an earlier process's subscriptions. */
 static void restore_kept(struct subscriptions *set, const char *peer)
 {

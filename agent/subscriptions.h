@@ -47,6 +47,9 @@ void subscriptions_remove(struct subscriptions *set, const char *filter);
  * 0, or -1: no memory. */
 int subscriptions_keep(struct subscriptions *set, const char *text);
 
+/* True if that text names any subscription, and no greeting came yet. */
+bool subscriptions_kept(const struct subscriptions *set);
+
 /* A connection to `peer` came up. If that is the peer of last time and it kept
  * its session, it has what was GRANTED; otherwise everything is asked for again.
  * Of what an earlier process left there, what nobody wants becomes LEAVING. */

@@ -1,6 +1,9 @@
---- QoS 2 across a restart: packet ids start over, so the broker must not compare
--- them with those of the process before.
+--- QoS 2: exactly once within a run, whatever happens to the connection; and
+-- across a restart, where packet ids start over, nothing is lost to a broker that
+-- compares them with those of the process before.
+local broker = require "lib.broker"
 local fake_broker = require "lib.fake_broker"
+local loop = require "lib.loop"
 local tidegate = require "lib.tidegate"
 
 local function start(core, subscribe)
@@ -37,5 +40,141 @@ describe("a QoS 2 uplink after a kill", function()
 		for _, connect in ipairs(core:received("connect")) do
 			assert.is_false(connect.clean)
 		end
+	end)
+end)
+
+describe("a QoS 2 uplink that loses its connection", function()
+	local once = [[
+		mqtt.pub("t", "precious", { qos = 2 })
+		function on_sent() log.info("it is sent") end
+	]]
+
+	local function url(fake)
+		return "mqtt://127.0.0.1:" .. fake.port
+	end
+
+	local function run(urls, version, script)
+		return tidegate.start {
+			config = { links = { core = { urls = urls, version = version, reconnect = { min = "50ms", max = "100ms" } } } },
+			scripts = { ["rule.lua"] = script or once },
+		}
+	end
+
+	local function greets_present()
+		return { type = "connack", code = 0, session_present = true }
+	end
+
+	for _, version in ipairs { "3.1.1", "5" } do
+		it("goes on where it was when the session is there, version " .. version, function()
+			local core = fake_broker.start { pubrel = function(connection)
+				connection:close()
+				return false
+			end }
+			local agent = run({ url(core) }, version)
+			core:wait_for("pubrel", 1)
+			core.connect = greets_present
+			core.pubrel = version == "5" and function() return 0x92 end or nil -- "I know no such packet id": it is through
+			agent:wait_log("it is sent")
+			assert.equal(1, #core:received("publish"))
+		end)
+	end
+
+	it("sends anew when the broker has lost the session", function()
+		local core = fake_broker.start { pubrel = function(connection)
+			connection:close()
+			return false
+		end }
+		local agent = run { url(core) }
+		core:wait_for("pubrel", 1)
+		core.pubrel = nil
+		core:wait_for("publish", 2)
+		agent:wait_log("it is sent")
+	end)
+
+	it("sends anew to another broker", function()
+		local first = fake_broker.start { pubrel = function() return false end }
+		local second = fake_broker.start { connect = greets_present }
+		local agent = run { url(first), url(second) }
+		first:wait_for("pubrel", 1)
+		first.listener:close()
+		second:wait_for("publish", 1)
+		agent:wait_log("it is sent")
+	end)
+
+	it("makes each of its brokers forget the session after a restart", function()
+		local first, second = fake_broker.start(), fake_broker.start { pubrel = function() return false end }
+		first.listener:pause()
+		local agent = run({ url(first), url(second) }, nil, [[function on_connect() mqtt.pub("t", "equal", { qos = 2 }) end]])
+		second:wait_for("pubrel", 1)
+		agent:kill()
+		first.listener:resume()
+		second.connect = greets_present
+		agent:start()
+		first:wait_for("publish", 1)
+		first.listener:close()
+		second:wait_for("publish", 2)
+		local clean = {}
+		for i, connect in ipairs(second:received("connect")) do
+			clean[i] = connect.clean
+		end
+		assert.is_true(clean[2])
+		assert.is_false(clean[#clean])
+	end)
+
+	it("keeps a session that brings what a script subscribed to", function()
+		local both = broker.start { persistence = true }
+		local sensor = both:client()
+		local agent = run({ url(both) }, nil, [[
+			function on_connect() mqtt.sub("s/#") mqtt.pub("out", "x", { qos = 2 }) end
+			function on_message(_, payload) log.info("got " .. payload) end
+		]])
+		both:wait_subscribed("gw-core", "s/#")
+		sensor:publish("s/1", "one", { qos = 1 })
+		agent:wait_log("got one")
+		agent:stop()
+		sensor:publish("s/1", "while away", { qos = 1 })
+		agent:start()
+		agent:wait_log("got while away")
+	end)
+end)
+
+describe("QoS 2 from the field", function()
+	it("comes once when the connection is lost before or after PUBREC", function()
+		local field = fake_broker.start { pubrec = function() return false end }
+		local agent = tidegate.start {
+			config = { links = { field = { url = "mqtt://127.0.0.1:" .. field.port, subscribe = { { "s/#", qos = 2 } },
+				reconnect = { min = "50ms", max = "100ms" } } } },
+			scripts = { ["rule.lua"] = [[function on_message(_, payload) log.info("got " .. payload) end]] },
+		}
+		local connection = field:wait_connected(1, "s/#")
+		for id, payload in ipairs { "first", "second" } do
+			connection:publish { topic = "s/1", payload = payload, qos = 2, id = id }
+		end
+		field:wait_for("pubrec", 2)
+		-- The broker saw the PUBREC of the first only, and resends as MQTT has it.
+		field.pubrec = nil
+		field.connect = function(again)
+			again:send { type = "connack", code = 0, session_present = true }
+			if not field.resent then
+				again:send { type = "pubrel", id = 1 }
+			end
+			again:publish { topic = "s/1", payload = "second", qos = 2, id = 2, dup = true }
+			return false
+		end
+		field.pubcomp = function(_, p)
+			field.resent = field.resent or p.id == 1
+		end
+		connection:close()
+		agent:wait_log("got second")
+		field.connect = nil
+		for id, payload in ipairs { "third", "fourth" } do -- packet ids are used again
+			field:newest():publish { topic = "s/1", payload = payload, qos = 2, id = id }
+		end
+		agent:wait_log("got fourth")
+		local got = {}
+		for payload in agent:log():gmatch("got (%a+)") do
+			got[#got + 1] = payload
+		end
+		assert.equal("first second third fourth", table.concat(got, " "))
 	end)
 end)

@@ -5,6 +5,7 @@ local fake_broker = require "lib.fake_broker"
 local gateway = require "lib.gateway"
 local loop = require "lib.loop"
 local need = require "lib.need"
+local net = require "lib.net"
 local tidegate = require "lib.tidegate"
 
 -- TIDEGATE_BACKLOG=200000 makes it the full size.
@@ -186,5 +187,18 @@ describe("the queue:", function()
 		assert.equal(0, #g.collector.messages)
 		g.uplink.restore()
 		g:wait_readings(20)
+	end)
+
+	it("says what waits for a link that is not configured any more", function()
+		local agent = tidegate.start {
+			config = { links = { core = { url = "mqtt://127.0.0.1:" .. net.free_port() } } },
+			scripts = { ["rule.lua"] = 'mqtt.pub("t", "precious")' },
+		}
+		agent:wait_log("running")
+		agent:stop()
+		agent:script("rule.lua", "")
+		agent:configure { links = { uplink = { url = "mqtt://127.0.0.1:" .. net.free_port() } } }
+		agent:start()
+		agent:wait_log("1 messages wait for link core, which is not configured any more")
 	end)
 end)

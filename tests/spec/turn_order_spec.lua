@@ -1,8 +1,11 @@
 --- The heart of the matter, watched from outside: no acknowledgement leaves
 -- before the bytes it stands for are synced to disk.
+local fake_broker = require "lib.fake_broker"
 local gateway = require "lib.gateway"
+local loop = require "lib.loop"
 local need = require "lib.need"
 local packet = require "lib.packet"
+local tidegate = require "lib.tidegate"
 local trace = require "lib.trace"
 
 local N = 300
@@ -105,5 +108,38 @@ describe("the order of a turn:", function()
 		g:start()
 		g.uplink.restore()
 		gateway.assert_in_order(g:wait_readings(40))
+	end)
+
+	it("nothing is acknowledged on a link that subscribes while the disk fails", function()
+		need.program("strace")
+		local field, core = fake_broker.start { connect = function() return false end }, fake_broker.start()
+		local agent
+		agent = tidegate.new {
+			config = { links = {
+				core = { url = "mqtt://127.0.0.1:" .. core.port, default = true },
+				field = { url = "mqtt://127.0.0.1:" .. field.port },
+			} },
+			scripts = { ["rule.lua"] = [[
+				mqtt.pub("out", "first")
+				function on_sent() mqtt.pub("out", "more") end
+				function on_connect(link) if link == "field" then mqtt.link("field"):sub("s/#") end end
+				function on_message(_, payload) mqtt.pub("out", payload) end
+			]] },
+			env = { ASAN_OPTIONS = "detect_leaks=0" },
+			wrap = function(argv)
+				return table.move(argv, 1, #argv, 9, { "strace", "-f", "-o", agent.directory .. "/trace",
+					"-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync:error=EIO:when=30+" })
+			end,
+		}
+		agent:start()
+		field:wait_for("connect", 1)
+		agent:wait_log("cannot commit")
+		field:newest():send { type = "connack", code = 0 }
+		field:wait_for("subscribe", 1)
+		field:newest():publish { topic = "s/1", payload = "precious", qos = 1 }
+		loop.consistently(function()
+			return #field:received("puback") == 0
+		end, "no acknowledgement leaves", 1)
+		agent:kill()
 	end)
 end)

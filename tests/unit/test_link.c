@@ -39,27 +39,30 @@ static void *fake_open(const struct link_config *config, const struct transport_
 	return &fake;
 }
 
-static void fake_abort(void *transport)
+static bool fake_abort(void *transport, bool exactly_once)
 {
 	(void)transport;
+	(void)exactly_once;
 	if (fake.ours >= 0)
 		close(fake.ours);
 	if (fake.peers >= 0)
 		close(fake.peers);
 	fake.ours = fake.peers = -1;
+	return false;
 }
 
 static void fake_close(void *transport)
 {
-	fake_abort(transport);
+	fake_abort(transport, false);
 	fake.closes++;
 }
 
-static int fake_connect(void *transport, const struct url *url, char *err, size_t err_size)
+static int fake_connect(void *transport, const struct url *url, bool discard_session, char *err, size_t err_size)
 {
 	int ends[2];
 
 	(void)transport;
+	(void)discard_session;
 	if (fake.connects < MAX)
 		snprintf(fake.tried[fake.connects], sizeof fake.tried[0], "%s", url->host);
 	fake.connects++;
@@ -74,11 +77,6 @@ static int fake_connect(void *transport, const struct url *url, char *err, size_
 	fake.ours = ends[0];
 	fake.peers = ends[1];
 	return fake.silent || write(fake.peers, "h", 1) == 1 ? 0 : -1; /* hello */
-}
-
-static void fake_discard_session(void *transport)
-{
-	(void)transport;
 }
 
 static int fake_fd(void *transport)
@@ -176,7 +174,6 @@ static const struct transport_ops ops = {
         .open = fake_open,
         .close = fake_close,
         .connect = fake_connect,
-        .discard_session = fake_discard_session,
         .fd = fake_fd,
         .wants_write = fake_wants_write,
         .read = fake_read,
@@ -227,14 +224,29 @@ static void on_session(void *arg, struct link *link)
 	told.session = link_session(link);
 }
 
-static void on_replaced(void *arg, struct link *link)
+static bool on_exactly_once(void *arg, struct link *link)
+{
+	(void)arg;
+	(void)link;
+	return false;
+}
+
+static size_t on_remembered(void *arg, struct link *link)
+{
+	(void)arg;
+	(void)link;
+	return 0;
+}
+
+static void on_forgotten(void *arg, struct link *link)
 {
 	(void)arg;
 	(void)link;
 }
 
 static const struct link_events events = {
-        .up = on_up, .down = on_down, .message = on_message, .replaced = on_replaced, .session = on_session};
+        .up = on_up, .down = on_down, .message = on_message, .exactly_once = on_exactly_once, .remembered = on_remembered,
+        .forgotten = on_forgotten, .session = on_session};
 
 /* ---- the loop, until a condition holds ---- */
 
