@@ -19,7 +19,7 @@
 #include "sandbox.h"
 
 #define MEMORY_MAX (16 << 20)
-#define CPU_MS     1000
+#define CPU_MS     2000
 #define SECRET_MAX 65536 /* what file() reads */
 #define CHUNK "agent"    /* short: Lua cuts long names; see chunk_problem() */
 
@@ -215,6 +215,6 @@ int config_state_run(struct reader *reader, struct quota *quota, const char *sou
 	}
 	if (status == LUA_OK)
 		return 0;
-	chunk_problem(reader, quota->over);
+	chunk_problem(reader, quota->over && status != LUA_ERRMEM);
 	return -1;
 }
