@@ -40,4 +40,18 @@ describe("a rule that takes too long", function()
 		assert(loop.now() - started < 10, "stopping took long")
 		assert(g.agent:log():find("error script rules.lua: a library function did not come back"), "not said")
 	end)
+
+	it("in on_stop is ended by a second signal", function()
+		local g = gateway.start { script = [[
+			function on_stop()
+				local s = ("a"):rep(40)
+				s:find(("a?"):rep(40) .. s .. "b")
+			end
+		]] }
+		g.agent:signal("sigterm")
+		g.agent:wait_log("SIGTERM: stopping")
+		g.agent:signal("sigint")
+		local _, signal = g.agent:wait()
+		assert.equal(2, signal)
+	end)
 end)
