@@ -217,13 +217,13 @@ static int delete_acknowledged(struct queue *queue)
 
 /* Deletions first: the pages they free are dirty anyway, and what is inserted
  * then goes into those instead of into others. */
-static int write_changes(void *owner)
+static int write_changes(void *owner, bool additions)
 {
 	struct queue *queue = owner;
 
 	if (queue->acknowledged_n > 0 && delete_acknowledged(queue) < 0)
 		return -1;
-	for (const struct entry *entry = queue->tail.head; entry; entry = entry->next)
+	for (const struct entry *entry = queue->tail.head; entry && additions; entry = entry->next)
 		if (insert_row(queue, &entry->message) < 0)
 			return -1;
 	return 0;
@@ -242,11 +242,11 @@ static void forget_acknowledged(struct queue *queue)
 
 /* The tail is on disk now. As long as `ready` is the whole rest of the queue,
  * it grows at its end; once something stays on disk only, so must all after it. */
-static void changes_written(void *owner)
+static void changes_written(void *owner, bool additions)
 {
 	struct queue *queue = owner;
 
-	while (queue->tail.head) {
+	while (additions && queue->tail.head) {
 		struct entry *entry = list_remove_first(&queue->tail);
 		bool follows = queue->loaded_to == queue->body_to;
 

@@ -9,13 +9,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "store_internal.h"
 
 #define APPLICATION_ID 0x54494445 /* "TIDE" in the file's header */
 #define SCHEMA_VERSION 1
+#define WAL_BYTES 4194304 /* the log is checkpointed at 1,000 pages, and cut back to this */
 #define LOCK_WAIT_MS 3000 /* a killed process's lock lives as long as its corpse: restarts are quick */
+#define SPACE_RESERVE (2 * WAL_BYTES) /* left free, or half of a disk that is smaller than twice that */
 #define SEQ_BLOCK 1024 /* sequence numbers reserved at a time: one write to meta for so many messages */
+
+#define STRING(number) STRING_OF(number)
+#define STRING_OF(text) #text
 
 struct note {
 	char *name, *text;
@@ -31,6 +37,7 @@ struct name {
 
 struct store {
 	sqlite3 *database;
+	char *path;
 	sqlite3_stmt *begin, *commit, *rollback, *set_meta;
 	struct participant *participants;
 	struct note *notes; /* all of them: few and short */
@@ -147,7 +154,7 @@ static int configure(struct store *store, enum store_durability durability)
 		return -1;
 	return store_exec(store, levels[durability]) < 0 ||
 	                       store_exec(store, "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;"
-	                                         "PRAGMA journal_size_limit = 4194304;") < 0
+	                                         "PRAGMA journal_size_limit = " STRING(WAL_BYTES)) < 0
 	               ? -1
 	               : 0;
 }
@@ -265,6 +272,12 @@ struct store *store_open(const char *path, enum store_durability durability, cha
 		fail(err, err_size, "%s: out of memory", path);
 		return NULL;
 	}
+	store->path = strdup(path);
+	if (!store->path) {
+		fail(err, err_size, "%s: out of memory", path);
+		store_close(store);
+		return NULL;
+	}
 	if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) != SQLITE_OK) {
 		int number = store->database ? sqlite3_system_errno(store->database) : 0;
 
@@ -306,6 +319,7 @@ void store_close(struct store *store)
 	sqlite3_finalize(store->rollback);
 	sqlite3_finalize(store->set_meta);
 	sqlite3_close(store->database);
+	free(store->path);
 	free(store);
 }
 
@@ -493,34 +507,75 @@ bool store_dirty(const struct store *store, bool *urgent)
 	return dirty || *urgent;
 }
 
-static int write_everything(struct store *store)
+static int write_everything(struct store *store, bool additions)
 {
 	if (store_step(store->begin) < 0)
 		return -1;
 	for (struct participant *p = store->participants; p; p = p->next)
-		if (p->write(p->owner) < 0)
+		if (p->write(p->owner, additions) < 0)
 			return -1;
-	if (write_notes(store) < 0 || reserve_seqs(store) < 0)
+	if (additions && (write_notes(store) < 0 || reserve_seqs(store) < 0))
 		return -1;
 	return store_step(store->commit);
 }
 
-enum store_result store_commit(struct store *store, char *err, size_t err_size)
+static void everything_written(struct store *store, bool additions)
 {
-	if (write_everything(store) < 0) {
-		fail(err, err_size, "%s", sqlite3_errmsg(store->database));
-		/* An error may have rolled back by itself; only an open transaction needs it. */
-		if (!sqlite3_get_autocommit(store->database))
-			store_step(store->rollback);
-		store->stats.failures++;
-		return STORE_RETRY;
-	}
+	for (struct participant *p = store->participants; p; p = p->next)
+		p->written(p->owner, additions);
+	store->stats.commits++;
+	if (!additions)
+		return;
 	if (store->next_seq > store->seq_limit)
 		store->seq_limit = store->next_seq + SEQ_BLOCK;
-	for (struct participant *p = store->participants; p; p = p->next)
-		p->written(p->owner);
 	for (struct note *note = store->notes; note; note = note->next)
 		note->dirty = false;
-	store->stats.commits++;
-	return STORE_OK;
+}
+
+/* 0, or -1 with the transaction rolled back. */
+static int transact(struct store *store, bool additions, char *err, size_t err_size)
+{
+	if (write_everything(store, additions) == 0) {
+		everything_written(store, additions);
+		return 0;
+	}
+	fail(err, err_size, "%s", sqlite3_errmsg(store->database));
+	/* An error may have rolled back by itself; only an open transaction needs it. */
+	if (!sqlite3_get_autocommit(store->database))
+		store_step(store->rollback);
+	store->stats.failures++;
+	return -1;
+}
+
+/* Deletions need space too, before they give any back: for their frames in the
+ * write-ahead log and for the checkpoint after it. */
+static bool has_space(struct store *store)
+{
+	struct statvfs disk;
+	uint64_t total, available, reserve;
+
+	if (statvfs(store->path, &disk) < 0)
+		return true; /* the commit will tell */
+	total = (uint64_t)disk.f_blocks * disk.f_frsize;
+	available = (uint64_t)disk.f_bavail * disk.f_frsize;
+	reserve = total / 2 < SPACE_RESERVE ? total / 2 : SPACE_RESERVE;
+	if (available >= reserve)
+		return true;
+	/* Deleted rows leave free pages in the file. */
+	available += (uint64_t)(query_integer(store, "PRAGMA freelist_count", 0) * query_integer(store, "PRAGMA page_size", 0));
+	return available >= reserve;
+}
+
+enum store_result store_commit(struct store *store, char *err, size_t err_size)
+{
+	char ignored[8];
+	bool urgent;
+
+	store_dirty(store, &urgent);
+	if (urgent && !has_space(store))
+		fail(err, err_size, "the disk is nearly full");
+	else if (transact(store, true, err, err_size) == 0)
+		return STORE_OK;
+	transact(store, false, ignored, sizeof ignored);
+	return STORE_RETRY;
 }

@@ -59,8 +59,9 @@ uint64_t store_next_seq(struct store *store);
 bool store_dirty(const struct store *store, bool *urgent);
 
 /* Makes everything pushed and acknowledged so far durable, in one transaction.
- * On STORE_RETRY nothing was written, all of it is still pending and `err`
- * says why. */
+ * On STORE_RETRY nothing that was pushed is on disk, all of it is still pending
+ * and `err` says why. When the disk is nearly full nothing is added any more, but
+ * what was acknowledged is still deleted: so a full disk empties again. */
 enum store_result store_commit(struct store *store, char *err, size_t err_size);
 
 /* A small durable note, written at the next store_commit(): what the agent must

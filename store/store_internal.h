@@ -11,8 +11,8 @@
 struct participant {
 	void *owner;
 	bool (*dirty)(const void *owner, bool *urgent);
-	int (*write)(void *owner);    /* inside the transaction; 0, or -1 */
-	void (*written)(void *owner); /* the transaction is durable */
+	int (*write)(void *owner, bool additions);    /* inside the transaction, without additions only deletions; 0, or -1 */
+	void (*written)(void *owner, bool additions); /* the transaction is durable */
 	struct participant *next;
 };
 
