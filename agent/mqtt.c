@@ -21,7 +21,7 @@
 #include "loop.h"
 #include "mqtt_internal.h"
 
-#define READ_BYTES (256 * 1024) /* of payloads: more is left for the next turn */
+#define READ_BYTES (96 * 1024) /* of payloads: a turn that takes long leaves the uplink idle */
 #define PACKET_ANY_BROKER_TAKES 1024 /* whatever Maximum Packet Size it may come to name */
 
 struct mqtt {

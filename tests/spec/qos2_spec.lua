@@ -3,7 +3,6 @@
 -- compares them with those of the process before.
 local broker = require "lib.broker"
 local fake_broker = require "lib.fake_broker"
-local loop = require "lib.loop"
 local tidegate = require "lib.tidegate"
 
 local function start(core, subscribe)
