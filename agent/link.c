@@ -19,7 +19,7 @@
 #define NUDGE_MS 15000    /* a connect() that hangs is interrupted so often */
 #define GREETING_MS 15000 /* for the TLS handshake and the CONNACK */
 #define STABLE_MS 5000    /* up for so long: the next failure starts a new backoff */
-#define TURN_MESSAGES 500  /* read at most so many of one link in a turn, */
+#define TURN_MESSAGES 200  /* read at most so many of one link in a turn, */
 #define TURN_MS 20         /* and for so long: other links wait meanwhile */
 
 enum state { OFF, WAITING, CONNECTING, GREETING, UP, LEAVING };

@@ -14,14 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "log.h"
 #include "loop.h"
 #include "mqtt_internal.h"
 
-#define READ_BYTES (96 * 1024) /* of payloads: a turn that takes long leaves the uplink idle */
+#define READ_BYTES (48 * 1024) /* of payloads: a turn that takes long leaves the uplink idle */
 #define PACKET_ANY_BROKER_TAKES 1024 /* whatever Maximum Packet Size it may come to name */
 
 struct mqtt {
@@ -43,6 +42,7 @@ struct mqtt {
 	uint32_t max_packet;      /* bytes; 0: no limit */
 	bool warned_qos2;
 	size_t received, received_bytes; /* messages in this read */
+	bool heard;               /* a packet that calls back */
 	size_t queued;            /* packets since the last write, about */
 	bool listening;           /* to the library's log */
 	bool watch_dup;           /* redelivered messages may still be coming */
@@ -154,6 +154,7 @@ static void on_connect(struct mosquitto *handle, void *arg, int reason_code, int
 	struct greeting greeting = {.session_present = (flags & 1) != 0};
 
 	(void)handle;
+	mqtt->heard = true;
 	if (reason_code != 0) {
 		snprintf(mqtt->problem, sizeof mqtt->problem, "refused: %s",
 		         mqtt->config->version == 5 ? mosquitto_reason_string(reason_code)
@@ -198,6 +199,7 @@ static void on_message(struct mosquitto *handle, void *arg, const struct mosquit
 
 	(void)handle;
 	mqtt->expects_qos2 = mqtt->expects_qos2 || message->qos == 2;
+	mqtt->heard = true;
 	mqtt->received++;
 	mqtt->received_bytes += inbound.payload.size;
 	mqtt->queued++;
@@ -217,6 +219,7 @@ static void on_publish(struct mosquitto *handle, void *arg, int mid, int reason_
 
 	(void)handle;
 	(void)list;
+	mqtt->heard = true;
 	mqtt->watch_dup = false; /* the broker had read our packet when it sent this: what it sends again came before */
 	if (mid == mqtt->birth) {
 		mqtt->birth = 0;
@@ -236,6 +239,7 @@ static void on_subscribe(struct mosquitto *handle, void *arg, int mid, int count
 
 	(void)handle;
 	(void)list;
+	mqtt->heard = true;
 	mqtt->events->subscribed(mqtt->arg, mid, count > 0 && granted[0] < 0x80 ? granted[0] : -1);
 }
 
@@ -245,6 +249,7 @@ static void on_unsubscribe(struct mosquitto *handle, void *arg, int mid, const m
 
 	(void)handle;
 	(void)list;
+	mqtt->heard = true;
 	mqtt->events->unsubscribed(mqtt->arg, mid);
 }
 
@@ -358,17 +363,6 @@ static int judge(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 	return -1;
 }
 
-/* Bytes that can be read without waiting: in the socket, or decrypted already. */
-static bool input_waits(struct mqtt *mqtt)
-{
-	SSL *ssl = mosquitto_ssl_get(mqtt->handle);
-	int bytes = 0;
-
-	if (ssl && SSL_pending(ssl) > 0)
-		return true;
-	return ioctl(mosquitto_socket(mqtt->handle), FIONREAD, &bytes) == 0 && bytes > 0;
-}
-
 /* During a TLS handshake the library takes the end of the stream for "try again". */
 static bool ended_before_greeting(struct mqtt *mqtt)
 {
@@ -410,22 +404,25 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 {
 	struct mqtt *mqtt = transport;
 	int64_t until = clock_monotonic_ms() + max_ms;
-	bool waits;
+	bool budget = true;
+	SSL *ssl;
 
 	mqtt->received = mqtt->received_bytes = 0;
 	if (ended_before_greeting(mqtt))
 		return judge(mqtt, MOSQ_ERR_CONN_LOST, err, err_size);
+	/* The library does not tell whether there was anything to read, its callbacks do. */
 	do {
+		mqtt->heard = false;
 		if (judge(mqtt, mosquitto_loop_read(mqtt->handle, 1), err, err_size) < 0)
 			return -1;
-		waits = input_waits(mqtt);
-	} while (waits && mqtt->received < max_messages && mqtt->received_bytes < READ_BYTES &&
-	         clock_monotonic_ms() < until);
+		budget = mqtt->received < max_messages && mqtt->received_bytes < READ_BYTES && clock_monotonic_ms() < until;
+	} while (mqtt->heard && budget);
 	if (mqtt->greeted && !mqtt->watch_dup && mqtt->listening)
 		log_no_more(mqtt);
 	if (mqtt->birth_due) /* not inside the callback: what is sent again comes first */
 		publish_birth(mqtt);
-	return waits ? 1 : 0;
+	ssl = mosquitto_ssl_get(mqtt->handle);
+	return !budget || (ssl && SSL_pending(ssl) > 0) ? 1 : 0;
 }
 
 /* The library writes packet by packet, without delay: a batch of them is corked
