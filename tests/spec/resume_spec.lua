@@ -60,7 +60,14 @@ describe("a new connection", function()
 	it("is not bound by the limits of the last one", function()
 		local core = fake_broker.start { connect = greets(false, { maximum_packet_size = 200, maximum_qos = 1 }) }
 		local agent = start(core, [[
-			function on_connect() if once then mqtt.pub("large", ("x"):rep(1000)) mqtt.pub("two", "x", { qos = 2 }) end once = true end
+			local again
+			function on_connect()
+				if again then
+					mqtt.pub("large", ("x"):rep(1000))
+					mqtt.pub("two", "x", { qos = 2 })
+				end
+				again = true
+			end
 		]], { version = "5" })
 		core:wait_connected(1)
 		core.connect = nil
