@@ -276,10 +276,10 @@ bool forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 	return true;
 }
 
-bool forward_has_qos2(const struct forward *forward)
+bool forward_has_qos(const struct forward *forward, int qos)
 {
 	for (size_t i = 0; i < forward->n; i++)
-		if (forward->flights[i].qos == 2)
+		if (forward->flights[i].qos == qos)
 			return true;
 	return false;
 }

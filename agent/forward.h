@@ -42,7 +42,7 @@ int64_t forward_fill(struct forward *forward, int64_t now_ms);
 bool forward_acknowledged(struct forward *forward, int handle);
 bool forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms);
 
-bool forward_has_qos2(const struct forward *forward); /* in flight */
+bool forward_has_qos(const struct forward *forward, int qos); /* in flight */
 /* The transport has forgotten what is in flight: it is sent again, first. */
 void forward_restart(struct forward *forward);
 /* It has not, except for QoS 0; returns how many those are. */

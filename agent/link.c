@@ -94,7 +94,7 @@ static void go_off(struct link *link)
 
 static void end_connection(struct link *link)
 {
-	if (link->ops->abort(link->transport, link->events->exactly_once(link->arg, link))) {
+	if (link->ops->abort(link->transport, link->events->in_flight(link->arg, link))) {
 		link->in_flight -= link->events->remembered(link->arg, link);
 	} else {
 		link->in_flight = 0;
@@ -392,7 +392,7 @@ static void discard_transport(struct link *link)
 		link->attempt = NULL;
 		link->config = NULL;
 	} else if (link->transport) {
-		link->ops->abort(link->transport, false);
+		link->ops->abort(link->transport, NOTHING_IN_FLIGHT);
 		link->ops->close(link->transport);
 	}
 	link->transport = NULL;

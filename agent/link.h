@@ -47,6 +47,13 @@ enum refusal {
 	REFUSED_FOR_NOW,  /* quota exceeded, busy: send it again later */
 };
 
+/* What a connection that ends leaves unfinished. QoS 0 is finished with it. */
+enum in_flight {
+	NOTHING_IN_FLIGHT,
+	QOS1_IN_FLIGHT,
+	QOS2_IN_FLIGHT, /* perhaps beside QoS 1 */
+};
+
 /* What the other side said when the connection came up. */
 struct greeting {
 	bool session_present;
@@ -85,10 +92,10 @@ struct transport_ops {
 	int (*subscribe)(void *transport, const struct subscription *subscription, int *handle);
 	int (*unsubscribe)(void *transport, const char *filter, int *handle);
 	void (*goodbye)(void *transport); /* queues a polite end; write() sends it */
-	/* Drops the connection and whatever waits to be written. `exactly_once`: QoS 2 is
-	 * in flight. True if the transport will send what is in flight again on the next
-	 * connection, except QoS 0; false: handles given out before mean nothing now. */
-	bool (*abort)(void *transport, bool exactly_once);
+	/* Drops the connection and whatever waits to be written. True if the transport
+	 * will send what is in flight again on the next connection, except QoS 0; false:
+	 * handles given out before mean nothing now. */
+	bool (*abort)(void *transport, enum in_flight in_flight);
 };
 
 /* Upward calls of a link; the composition root implements them. `link` is the
@@ -100,8 +107,7 @@ struct link_events {
 	/* False: nothing is in flight under that handle. */
 	bool (*acknowledged)(void *arg, struct link *link, int handle);
 	bool (*refused)(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason);
-	/* Is any QoS 2 in flight? */
-	bool (*exactly_once)(void *arg, struct link *link);
+	enum in_flight (*in_flight)(void *arg, struct link *link);
 	/* The transport remembers what was in flight, except QoS 0: returns how many those are. */
 	size_t (*remembered)(void *arg, struct link *link);
 	/* The transport has forgotten what was in flight: send it again as new. */

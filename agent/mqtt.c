@@ -538,7 +538,7 @@ static bool may_resume(const struct mqtt *mqtt)
 
 /* The library has no call for this: the socket is shut, so that nothing that is
  * queued can leave. */
-static bool mqtt_abort(void *transport, bool exactly_once)
+static bool mqtt_abort(void *transport, enum in_flight in_flight)
 {
 	struct mqtt *mqtt = transport;
 	int fd = mqtt->handle ? mosquitto_socket(mqtt->handle) : -1;
@@ -546,8 +546,8 @@ static bool mqtt_abort(void *transport, bool exactly_once)
 	mqtt->connected = mqtt->greeted = false;
 	if (fd >= 0)
 		shutdown(fd, SHUT_RDWR);
-	mqtt->exactly_once = exactly_once || mqtt->expects_qos2;
-	mqtt->resumes = may_resume(mqtt);
+	mqtt->exactly_once = in_flight == QOS2_IN_FLIGHT || mqtt->expects_qos2;
+	mqtt->resumes = (in_flight != NOTHING_IN_FLIGHT || mqtt->expects_qos2) && may_resume(mqtt);
 	if (!mqtt->resumes && mqtt->handle) {
 		mosquitto_destroy(mqtt->handle);
 		mqtt->handle = NULL;

@@ -114,9 +114,11 @@ static void discard_session(struct route *route)
 		link_discard_session(route->link);
 }
 
-static bool on_exactly_once(void *arg, struct link *link)
+static enum in_flight on_in_flight(void *arg, struct link *link)
 {
-	return forward_has_qos2(agent_route_of(arg, link)->forward);
+	const struct forward *forward = agent_route_of(arg, link)->forward;
+
+	return forward_has_qos(forward, 2) ? QOS2_IN_FLIGHT : forward_has_qos(forward, 1) ? QOS1_IN_FLIGHT : NOTHING_IN_FLIGHT;
 }
 
 static size_t on_remembered(void *arg, struct link *link)
@@ -128,7 +130,7 @@ static void on_forgotten(void *arg, struct link *link)
 {
 	struct route *route = agent_route_of(arg, link);
 
-	if (forward_has_qos2(route->forward))
+	if (forward_has_qos(route->forward, 2))
 		discard_session(route);
 	forward_restart(route->forward);
 }
@@ -166,7 +168,7 @@ static const struct link_events link_events = {
         .message = on_message,
         .acknowledged = on_acknowledged,
         .refused = on_refused,
-        .exactly_once = on_exactly_once,
+        .in_flight = on_in_flight,
         .remembered = on_remembered,
         .forgotten = on_forgotten,
         .session = on_session,

@@ -69,7 +69,7 @@ describe("a new connection", function()
 				again = true
 			end
 		]], { version = "5" })
-		core:wait_connected(1)
+		agent:wait_log("connected peer")
 		core.connect = nil
 		core:newest():close()
 		core:wait_for("publish", 2)

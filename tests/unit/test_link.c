@@ -39,10 +39,10 @@ static void *fake_open(const struct link_config *config, const struct transport_
 	return &fake;
 }
 
-static bool fake_abort(void *transport, bool exactly_once)
+static bool fake_abort(void *transport, enum in_flight in_flight)
 {
 	(void)transport;
-	(void)exactly_once;
+	(void)in_flight;
 	if (fake.ours >= 0)
 		close(fake.ours);
 	if (fake.peers >= 0)
@@ -53,7 +53,7 @@ static bool fake_abort(void *transport, bool exactly_once)
 
 static void fake_close(void *transport)
 {
-	fake_abort(transport, false);
+	fake_abort(transport, NOTHING_IN_FLIGHT);
 	fake.closes++;
 }
 
@@ -224,11 +224,11 @@ static void on_session(void *arg, struct link *link)
 	told.session = link_session(link);
 }
 
-static bool on_exactly_once(void *arg, struct link *link)
+static enum in_flight on_in_flight(void *arg, struct link *link)
 {
 	(void)arg;
 	(void)link;
-	return false;
+	return NOTHING_IN_FLIGHT;
 }
 
 static size_t on_remembered(void *arg, struct link *link)
@@ -245,7 +245,7 @@ static void on_forgotten(void *arg, struct link *link)
 }
 
 static const struct link_events events = {
-        .up = on_up, .down = on_down, .message = on_message, .exactly_once = on_exactly_once, .remembered = on_remembered,
+        .up = on_up, .down = on_down, .message = on_message, .in_flight = on_in_flight, .remembered = on_remembered,
         .forgotten = on_forgotten, .session = on_session};
 
 /* ---- the loop, until a condition holds ---- */
