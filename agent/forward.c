@@ -10,10 +10,13 @@
 #include <string.h>
 
 #include "log.h"
+#include "log_limit.h"
+#include "loop.h"
 #include "retry.h"
 
 #define BUSY_MIN_MS 1000 /* backoff after "refused for now", doubling up to */
 #define BUSY_MAX_MS 60000
+#define LOSSES_SUSPECT 4 /* then it is worth a warning, and whenever it has doubled */
 /* libmosquitto hands out 16-bit packet ids in a cycle without looking for one
  * still in use: stop before the oldest in flight would be met again. */
 #define HANDLE_CYCLE 60000
@@ -39,6 +42,9 @@ struct forward {
 	int64_t busy_until_ms;
 	unsigned busy; /* refusals for now in a row */
 	uint64_t sends, dropped;
+	struct log_limit drops;
+	uint64_t suspect; /* seq of what was first in line when the connection was lost, */
+	unsigned losses;  /* so many times, nothing being acknowledged meanwhile */
 	bool disk_failed;
 	char component[80];
 };
@@ -154,13 +160,24 @@ static void forget_again(struct forward *forward)
 
 /* ---- sending ---- */
 
+static void log_drop(struct forward *forward, uint64_t seq, const struct message *message, const char *reason)
+{
+	uint64_t earlier = 0;
+
+	if (!log_limit_allows(&forward->drops, clock_monotonic_ms(), &earlier))
+		return;
+	if (earlier > 0)
+		log_warn(forward->component, "%llu more messages dropped meanwhile", (unsigned long long)earlier);
+	log_warn(forward->component, "message dropped: %s seq=%llu topic=%.200s", reason, (unsigned long long)seq,
+	         message ? (const char *)message->topic.data : "?");
+}
+
 static void drop(struct forward *forward, uint64_t seq, const struct message *message, const char *why)
 {
 	char reason[300];
 
 	snprintf(reason, sizeof reason, "rejected: %s", why);
-	log_warn(forward->component, "message dropped: %s seq=%llu topic=%.200s", reason, (unsigned long long)seq,
-	         message ? (const char *)message->topic.data : "?");
+	log_drop(forward, seq, message, reason);
 	forward->dropped++;
 	forward->events->dropped(forward->arg, forward, seq, message, reason);
 	queue_acknowledged(forward->queue, seq);
@@ -248,7 +265,7 @@ bool forward_acknowledged(struct forward *forward, int handle)
 
 	if (!take_flight(forward, handle, &flight))
 		return false;
-	forward->busy = 0;
+	forward->busy = forward->losses = 0;
 	if (flight.wants_fate)
 		forward->events->sent(forward->arg, forward, flight.seq, queue_lookup(forward->queue, flight.seq));
 	queue_acknowledged(forward->queue, flight.seq);
@@ -274,6 +291,31 @@ bool forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 		         (double)delay / 1000, (unsigned long long)flight.seq);
 	}
 	return true;
+}
+
+static uint64_t first_in_line(const struct forward *forward)
+{
+	uint64_t first = forward->n_again > 0 ? forward->again[0] : UINT64_MAX;
+
+	return forward->n > 0 && forward->flights[0].seq < first ? forward->flights[0].seq : first;
+}
+
+void forward_lost(struct forward *forward)
+{
+	uint64_t first = first_in_line(forward);
+	const struct message *message;
+
+	if (first == UINT64_MAX)
+		return;
+	forward->losses = first == forward->suspect ? forward->losses + 1 : 1;
+	forward->suspect = first;
+	if (forward->losses < LOSSES_SUSPECT || (forward->losses & (forward->losses - 1)) != 0)
+		return;
+	message = queue_lookup(forward->queue, first);
+	log_warn(forward->component, "lost %u times in a row while the same message was waiting for its acknowledgement: does "
+	                             "the broker hang up on it? seq=%llu topic=%.200s bytes=%zu",
+	         forward->losses, (unsigned long long)first, message ? (const char *)message->topic.data : "?",
+	         message ? message->payload.size : 0);
 }
 
 bool forward_has_qos(const struct forward *forward, int qos)

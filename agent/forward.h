@@ -42,6 +42,10 @@ int64_t forward_fill(struct forward *forward, int64_t now_ms);
 bool forward_acknowledged(struct forward *forward, int handle);
 bool forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms);
 
+/* The connection was lost. When that happens again and again with the same message
+ * first in line, it is named in the log: the broker may be hanging up on it. */
+void forward_lost(struct forward *forward);
+
 bool forward_has_qos(const struct forward *forward, int qos); /* in flight */
 /* The transport has forgotten what is in flight: it is sent again, first. */
 void forward_restart(struct forward *forward);

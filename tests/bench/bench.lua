@@ -62,8 +62,15 @@ local function close(self)
 	os.execute(("rm -rf %s %s"):format(file.quote(self.directory), file.quote(self.files)))
 end
 
+-- What the measurement before left to be written is not the next one's business.
+local function settle()
+	os.execute("sync")
+	lab.sleep(1)
+end
+
 -- Two brokers and a forwarder between them that is known to work.
 local function open(forwarder)
+	settle()
 	bench.scenes = (bench.scenes or 0) + 1
 	local self = setmetatable({ forwarder = forwarder }, scene)
 	self.directory = ("%s/%d"):format(bench.directory, bench.scenes)
