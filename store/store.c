@@ -152,8 +152,9 @@ static int configure(struct store *store, enum store_durability durability)
 	if (store_exec(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA auto_vacuum = INCREMENTAL;") < 0 ||
 	    use_wal(store) < 0)
 		return -1;
+	/* Some distributions switch secure_delete on: then every page that is freed is overwritten and written again. */
 	return store_exec(store, levels[durability]) < 0 ||
-	                       store_exec(store, "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;"
+	                       store_exec(store, "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = OFF;"
 	                                         "PRAGMA journal_size_limit = " STRING(WAL_BYTES)) < 0
 	               ? -1
 	               : 0;
