@@ -33,7 +33,7 @@ struct mqtt {
 	bool birth_due;
 	int birth;                /* packet id of the birth message, 0 none */
 	bool resumes;             /* the handle knows what an earlier connection left in flight, */
-	const struct url *url;    /* to this broker, */
+	const struct url *peer;   /* at this broker, */
 	size_t largest;           /* in packets of at most so many bytes, */
 	bool exactly_once;        /* with QoS 2 among them, */
 	bool start_over;          /* which do not fit this connection */
@@ -43,6 +43,7 @@ struct mqtt {
 	bool warned_qos2;
 	size_t received, received_bytes; /* messages in this read */
 	bool heard;               /* a packet that calls back */
+	const struct url *url;    /* of this connection or attempt */
 	size_t queued;            /* packets since the last write, about */
 	bool listening;           /* to the library's log */
 	bool watch_dup;           /* redelivered messages may still be coming */
@@ -163,10 +164,11 @@ static void on_connect(struct mosquitto *handle, void *arg, int reason_code, int
 	}
 	mqtt->watch_dup = greeting.session_present;
 	read_limits(mqtt, list, &greeting);
-	if (mqtt->start_over || (mqtt->exactly_once && !greeting.session_present)) {
-		start_over(mqtt, "the session is not the one that knows what is in flight");
+	if (mqtt->start_over || (mqtt->exactly_once && (!greeting.session_present || mqtt->peer != mqtt->url))) {
+		start_over(mqtt, "what is in flight does not fit this session or its limits: it is sent anew");
 		return;
 	}
+	mqtt->peer = mqtt->url;
 	mqtt->greeted = true;
 	mqtt->birth_due = mqtt->config->birth.topic != NULL;
 	mqtt->events->greeted(mqtt->arg, &greeting);
@@ -327,7 +329,7 @@ static int mqtt_connect(void *transport, const struct url *url, bool discard_ses
 	mosquitto_log_callback_set(mqtt->handle, on_log);
 	mqtt->listening = true;
 	mqtt->watch_dup = mqtt->dup = false;
-	mqtt->start_over = mqtt->exactly_once && mqtt->url != url;
+	mqtt->start_over = false;
 	mqtt->url = url;
 	/* A broker's Receive Maximum replaces it; the next broker may not say any. */
 	mosquitto_int_option(mqtt->handle, MOSQ_OPT_SEND_MAXIMUM, config->window);
@@ -357,7 +359,7 @@ static bool mqtt_wants_write(void *transport)
 /* After every call that may have ended the connection. */
 static int judge(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 {
-	if (rc == MOSQ_ERR_SUCCESS && mosquitto_socket(mqtt->handle) >= 0 && !(mqtt->start_over && mqtt->problem[0]))
+	if (rc == MOSQ_ERR_SUCCESS && mosquitto_socket(mqtt->handle) >= 0 && !mqtt->start_over)
 		return 0;
 	explain(mqtt, rc == MOSQ_ERR_SUCCESS ? MOSQ_ERR_CONN_LOST : rc, err, err_size);
 	return -1;
@@ -527,11 +529,12 @@ static void mqtt_goodbye(void *transport)
 }
 
 /* Whether the next connection may go on with the handle, which then sends again
- * what is in flight, marked as such. On version 5 the library abort()s over a
- * packet in flight that the next connection's Maximum Packet Size forbids. */
+ * what is in flight, marked as such; not if the broker made QoS 0 of it. On
+ * version 5 the library abort()s over a packet in flight that the next
+ * connection's Maximum Packet Size forbids. */
 static bool may_resume(const struct mqtt *mqtt)
 {
-	if (!mqtt->handle || mqtt->start_over)
+	if (!mqtt->handle || mqtt->start_over || mqtt->max_qos == 0)
 		return false;
 	return mqtt->config->version != 5 || mqtt->largest <= PACKET_ANY_BROKER_TAKES;
 }

@@ -100,6 +100,20 @@ describe("a QoS 2 uplink that loses its connection", function()
 		agent:wait_log("it is sent")
 	end)
 
+	it("goes on where it was after another broker was tried in vain", function()
+		local first = fake_broker.start { pubrel = function() return false end }
+		local second = fake_broker.start()
+		second.listener:close()
+		local agent = run { url(first), url(second) }
+		first:wait_for("pubrel", 1)
+		first.listener:close()
+		agent:wait_log("cannot connect to 127%.0%.0%.1:" .. second.port)
+		first.connect, first.pubrel = greets_present, nil
+		first.listener:resume()
+		agent:wait_log("it is sent")
+		assert.equal(1, #first:received("publish"))
+	end)
+
 	it("makes each of its brokers forget the session after a restart", function()
 		local first, second = fake_broker.start(), fake_broker.start { pubrel = function() return false end }
 		first.listener:pause()

@@ -57,6 +57,28 @@ describe("a new connection", function()
 		end
 	end)
 
+	it("gets it also where the broker makes QoS 0 of everything", function()
+		local first
+		local core = fake_broker.start { connect = function(connection)
+			if not first then
+				first = connection
+				connection.socket:read_stop()
+			end
+			return { type = "connack", code = 0, properties = { maximum_qos = 0 } }
+		end }
+		start(core, [[
+			local some = ("x"):rep(900)
+			for i = 1, 14000 do mqtt.pub("t/" .. i, some) end
+		]], { window = 4000, version = "5" })
+		core:wait_connected(1)
+		loop.consistently(function() return #core:received("publish") == 0 end, "nothing is read", 0.3)
+		first.socket:close()
+		core:wait_connected(2)
+		loop.eventually(function()
+			return topics(core)["t/14000"]
+		end, "the last arrives")
+	end)
+
 	it("is not bound by the limits of the last one", function()
 		local core = fake_broker.start { connect = greets(false, { maximum_packet_size = 200, maximum_qos = 1 }) }
 		local agent = start(core, [[
