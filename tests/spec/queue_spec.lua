@@ -20,6 +20,21 @@ local function rows(agent)
 	return math.tointeger(sum)
 end
 
+-- A message at QoS 2 for which the broker keeps the last acknowledgement back.
+local function between_pubrel_and_pubcomp()
+	local fake = fake_broker.start {
+		pubrel = function()
+			return false
+		end,
+	}
+	local agent = tidegate.start {
+		config = { links = { core = { url = "mqtt://127.0.0.1:" .. fake.port } } },
+		scripts = { ["rules.lua"] = 'function on_start() mqtt.pub("a", "x", { qos = 2 }) end' },
+	}
+	fake:wait_for("pubrel", 1)
+	return fake, agent
+end
+
 describe("the queue:", function()
 	it(("a backlog of %d messages costs disk, not memory"):format(backlog), function()
 		local g = gateway.start { down = true, agent = { release = true } }
@@ -97,16 +112,7 @@ describe("the queue:", function()
 
 	it("QoS 2 keeps the row until PUBCOMP", function()
 		need.program("sqlite3")
-		local fake = fake_broker.start {
-			pubrel = function()
-				return false
-			end,
-		}
-		local agent = tidegate.start {
-			config = { links = { core = { url = "mqtt://127.0.0.1:" .. fake.port } } },
-			scripts = { ["rules.lua"] = 'function on_start() mqtt.pub("a", "x", { qos = 2 }) end' },
-		}
-		fake:wait_for("pubrel", 1)
+		local _, agent = between_pubrel_and_pubcomp()
 		agent:stop()
 		assert.equal(1, rows(agent))
 	end)
@@ -114,16 +120,7 @@ describe("the queue:", function()
 	-- Packet ids begin at 1 again in a new process: the session that still knows the
 	-- old ones must not take the new messages for them.
 	it("QoS 2 that was in flight is sent again after kill -9, in a clean session", function()
-		local fake = fake_broker.start {
-			pubrel = function()
-				return false
-			end,
-		}
-		local agent = tidegate.start {
-			config = { links = { core = { url = "mqtt://127.0.0.1:" .. fake.port } } },
-			scripts = { ["rules.lua"] = 'function on_start() mqtt.pub("a", "x", { qos = 2 }) end' },
-		}
-		fake:wait_for("pubrel", 1)
+		local fake, agent = between_pubrel_and_pubcomp()
 		agent:kill()
 		agent:script("rules.lua", "")
 		fake.pubrel = nil
