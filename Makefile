@@ -30,7 +30,7 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 
 # ---- what is built of what ----
 
-STORE_SOURCES = store/store.c store/queue.c
+STORE_SOURCES = store/notes.c store/queue.c store/schema.c store/store.c
 AGENT_SOURCES = agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
                 agent/buffer.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/effects.c agent/forward.c \

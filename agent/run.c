@@ -246,11 +246,12 @@ static void commit_on_timer(void *arg)
 static void step_commit(void *arg)
 {
 	struct agent *agent = arg;
-	bool urgent;
+	struct store_unsafe unsafe;
+	enum store_pending pending = store_pending(agent->store, &unsafe);
 
-	if (agent->store_failing || !store_dirty(agent->store, &urgent))
+	if (agent->store_failing || pending == STORE_CLEAN)
 		return;
-	if (urgent)
+	if (pending != STORE_DELETIONS)
 		commit(agent);
 	else if (!agent->commit_deletions.armed)
 		loop_timer_set(agent->loop, &agent->commit_deletions, loop_now_ms(agent->loop) + DELETIONS_MS);
@@ -536,9 +537,9 @@ static int open_everything(struct agent *agent)
 static void close_everything(struct agent *agent)
 {
 	char err[256];
-	bool urgent;
+	struct store_unsafe unsafe;
 
-	if (agent->store && store_dirty(agent->store, &urgent) && store_commit(agent->store, err, sizeof err) != STORE_OK)
+	if (agent->store && store_pending(agent->store, &unsafe) != STORE_CLEAN && store_commit(agent->store, err, sizeof err) != STORE_OK)
 		log_error("store", "last commit failed: %s", err);
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_close(agent->scripts[i]);

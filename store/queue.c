@@ -188,12 +188,21 @@ static int delete_range(struct queue *queue, uint64_t first, uint64_t last)
 
 /* ---- taking part in the store's transaction ---- */
 
-static bool is_dirty(const void *owner, bool *urgent)
+static bool is_dirty(const void *owner)
 {
 	const struct queue *queue = owner;
 
-	*urgent = queue->tail.messages > 0;
 	return queue->tail.messages > 0 || queue->acknowledged_n > 0;
+}
+
+static void add_unsafe(const void *owner, struct store_unsafe *unsafe)
+{
+	const struct queue *queue = owner;
+
+	if (queue->tail.head && queue->tail.head->message.seq < unsafe->first)
+		unsafe->first = queue->tail.head->message.seq;
+	unsafe->messages += queue->tail.messages;
+	unsafe->bytes += queue->tail.bytes;
 }
 
 /* Rows are handed out in order of seq, so between two neighbours of `flight`
@@ -350,7 +359,7 @@ struct queue *queue_open(struct store *store, const char *name, char *err, size_
 	}
 	queue->store = store;
 	queue->participant = (struct participant){
-	        .owner = queue, .dirty = is_dirty, .write = write_changes, .written = changes_written};
+	        .owner = queue, .dirty = is_dirty, .unsafe = add_unsafe, .write = write_changes, .written = changes_written};
 	if ((link_id(store, name) == 0 && create_table(store, name) < 0) || (id = link_id(store, name)) == 0 ||
 	    prepare_statements(queue, id) < 0 || count_rows(queue, id) < 0) {
 		snprintf(err, err_size, "queue of link %s: %s", name, sqlite3_errmsg(store_database(store)));

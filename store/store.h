@@ -49,14 +49,29 @@ void store_close(struct store *store);
 const char *store_instance(const struct store *store);
 
 /* A sequence number never handed out before, by this or any earlier process on
- * this database: 1, 2, 3, ... with gaps after a restart, never 0. It may leave
- * the process only after a store_commit() that followed it. */
+ * this database: 1, 2, 3, ... with gaps after a restart, never 0. Numbers are
+ * reserved on disk in blocks, so most may leave the process before the next commit;
+ * when the block is used up, store_pending() says STORE_URGENT, and what has a
+ * newer number must wait. */
 uint64_t store_next_seq(struct store *store);
 
-/* True while queues hold something that store_commit() would write. `urgent`
- * is true if that includes entries or notes (then commit before anything
- * leaves); deletions alone are not urgent: forgetting one costs a duplicate. */
-bool store_dirty(const struct store *store, bool *urgent);
+/* What a power cut or a kill would take now: entries that are neither on disk nor
+ * acknowledged by the collector. */
+struct store_unsafe {
+	uint64_t first; /* the lowest sequence number of them: all below are safe. UINT64_MAX: none is unsafe */
+	size_t messages, bytes;
+	bool urgent; /* something that no acknowledgement can make safe */
+};
+
+enum store_pending {
+	STORE_CLEAN,
+	STORE_DELETIONS, /* forgetting one costs a duplicate, not a loss: no hurry */
+	STORE_UNSAFE,    /* entries, which the collector may make safe first */
+	STORE_URGENT,    /* what only a commit makes safe: before anything leaves */
+};
+
+/* Why store_commit() would be called, and in `*unsafe` for what. */
+enum store_pending store_pending(const struct store *store, struct store_unsafe *unsafe);
 
 /* Makes everything pushed and acknowledged so far durable, in one transaction.
  * On STORE_RETRY nothing that was pushed is on disk, all of it is still pending

@@ -1,5 +1,5 @@
-/* What store.c and queue.c share: the database handle, and how a queue takes
- * part in the store's one transaction a turn. Nothing outside store/ includes it. */
+/* What the files of store/ share: the database handle, and how a queue takes part
+ * in the store's one transaction a turn. Nothing outside store/ includes it. */
 #ifndef TIDEGATE_STORE_INTERNAL_H
 #define TIDEGATE_STORE_INTERNAL_H
 
@@ -7,13 +7,30 @@
 
 #include "store.h"
 
+#define SEQ_BLOCK 1048576 /* sequence numbers reserved at a time: a commit for that alone is rare */
+#define WAL_BYTES 4194304 /* the log is checkpointed at 1,000 pages, and cut back to this */
+
 /* Embedded in whatever has something to commit. */
 struct participant {
 	void *owner;
-	bool (*dirty)(const void *owner, bool *urgent);
+	bool (*dirty)(const void *owner); /* there is something to write, if only deletions */
+	void (*unsafe)(const void *owner, struct store_unsafe *unsafe); /* adds what it has to `unsafe` */
 	int (*write)(void *owner, bool additions);    /* inside the transaction, without additions only deletions; 0, or -1 */
 	void (*written)(void *owner, bool additions); /* the transaction is durable */
 	struct participant *next;
+};
+
+struct store {
+	sqlite3 *database;
+	char *path;
+	sqlite3_stmt *begin, *commit, *rollback, *set_meta;
+	struct participant *participants;
+	struct note *notes; /* all of them: few and short */
+	struct name *names;
+	char instance[33];
+	uint64_t next_seq;
+	uint64_t seq_limit; /* as on disk: a new process starts there */
+	struct store_stats stats;
 };
 
 void store_join(struct store *store, struct participant *participant);
@@ -29,5 +46,28 @@ int store_prepare(struct store *store, sqlite3_stmt **statement, const char *sql
 
 /* Steps a statement that returns no rows, and resets it. 0, or -1. */
 int store_step(sqlite3_stmt *statement);
+
+/* The one integer a query returns, or `otherwise`. */
+int64_t store_integer(struct store *store, const char *sql, int64_t otherwise);
+
+/* Writes "FILE: reason" as printf does. */
+void store_fail(char *err, size_t err_size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* schema.c: makes the open database ours, or says in `err` why it cannot be. */
+int schema_open(struct store *store, const char *path, enum store_durability durability, char *err, size_t err_size);
+int schema_set_meta(struct store *store, const char *key, const char *text);
+
+/* Inside a transaction: numbers below the limit on disk are never given out by a
+ * later process, so the limit must stay above what is used. Renewed when half of
+ * the block is gone, with whatever is committed then. */
+int store_reserve_seqs(struct store *store);
+void store_reserved_seqs(struct store *store); /* it is durable */
+
+/* notes.c */
+int notes_load(struct store *store);
+bool notes_dirty(const struct store *store);
+int notes_write(struct store *store);
+void notes_written(struct store *store);
+void notes_release(struct store *store);
 
 #endif

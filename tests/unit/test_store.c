@@ -78,19 +78,19 @@ static void keeps_notes_and_names(void)
 {
 	struct store *store;
 	char *text;
-	bool urgent;
+	struct store_unsafe unsafe;
 	uint32_t id;
 
 	begin();
 	store = reopen(NULL);
 	CHECK(store_note(store, "session core") == NULL);
 	CHECK(store_set_note(store, "session core", "one") == 0);
-	CHECK(store_dirty(store, &urgent) && urgent);
+	CHECK(store_pending(store, &unsafe) == STORE_URGENT);
 	CHECK(store_set_note(store, "session core", "two") == 0);
 	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
-	CHECK(!store_dirty(store, &urgent));
+	CHECK(store_pending(store, &unsafe) == STORE_CLEAN);
 	CHECK(store_set_note(store, "session core", "two") == 0);
-	CHECK(!store_dirty(store, &urgent));
+	CHECK(store_pending(store, &unsafe) == STORE_CLEAN);
 	id = store_name_id(store, "rules.lua");
 	CHECK(id != 0 && store_name_id(store, "rules.lua") == id && store_name_id(store, "other.lua") != id);
 	store = reopen(store);
