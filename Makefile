@@ -21,6 +21,8 @@ SQLITE_CFLAGS = $(shell $(PKG_CONFIG) --cflags sqlite3)
 SQLITE_LIBS   = $(shell $(PKG_CONFIG) --libs sqlite3)
 MOSQ_CFLAGS   = $(shell $(PKG_CONFIG) --cflags libmosquitto)
 MOSQ_LIBS     = $(shell $(PKG_CONFIG) --libs libmosquitto)
+JSON_CFLAGS   = $(shell $(PKG_CONFIG) --cflags jansson)
+JSON_LIBS     = $(shell $(PKG_CONFIG) --libs jansson)
 TLS_LIBS      = $(shell $(PKG_CONFIG) --libs libssl libcrypto)
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -43,9 +45,9 @@ EXAMPLES      = $(wildcard scripts/examples/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o)
-AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -lm
+AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(JSON_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -lm
 TESTS         = $(STORE_TESTS:%=$(BUILD)/tests/%) $(AGENT_TESTS:%=$(BUILD)/tests/%)
-COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 
 all: $(BUILD)/tidegate ## the agent, build/tidegate
 

@@ -8,7 +8,7 @@ set -eu
 
 packages_of() {
 	case $1 in
-	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev ;;
+	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev libjansson-dev ;;
 	demo) packages_of build && echo mosquitto lua5.4 lua-luv ;;
 	test) packages_of demo && echo mosquitto-clients lua-busted lua-cjson lua-filesystem openssl sqlite3 strace ;;
 	lint) packages_of build && echo clang cppcheck lua-check shellcheck ;;
