@@ -34,13 +34,13 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 
 STORE_SOURCES = store/notes.c store/queue.c store/schema.c store/store.c
 AGENT_SOURCES = agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
-                agent/buffer.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
+                agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/effects.c agent/forward.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/retry.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c
 STORE_TESTS   = test_store test_queue
-AGENT_TESTS   = test_config test_config_link test_forward test_link test_log test_properties test_quota test_retry test_script test_topic test_value
+AGENT_TESTS   = test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_retry test_script test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "log.h"
 #include "log_limit.h"
-#include "loop.h"
 #include "retry.h"
 
 #define BUSY_MIN_MS 1000 /* backoff after "refused for now", doubling up to */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "clock.h"
 #include "link.h"
 #include "log.h"
 #include "queue.h"

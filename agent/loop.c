@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 /* Turns are at least so far apart. Under load a wake-up for every packet costs
  * more than the packet: together they share wake-ups, commits and segments. */
 #define PACE_NS 1000000
@@ -29,24 +31,6 @@ struct loop {
 	struct timespec next_turn; /* not before that */
 	bool again, stopping;
 };
-
-static int64_t clock_ms(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-int64_t clock_monotonic_ms(void)
-{
-	return clock_ms(CLOCK_MONOTONIC);
-}
-
-int64_t clock_wall_ms(void)
-{
-	return clock_ms(CLOCK_REALTIME);
-}
 
 static void on_signal(void *arg, short revents)
 {

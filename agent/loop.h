@@ -62,8 +62,4 @@ void loop_again(struct loop *loop);
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
-/* Milliseconds of the monotonic clock and of the wall clock, now. */
-int64_t clock_monotonic_ms(void);
-int64_t clock_wall_ms(void);
-
 #endif

@@ -16,8 +16,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "clock.h"
 #include "log.h"
-#include "loop.h"
 #include "mqtt_internal.h"
 
 #define READ_BYTES (48 * 1024) /* of payloads: a turn that takes long leaves the uplink idle */

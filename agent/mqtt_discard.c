@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "loop.h"
+#include "clock.h"
 #include "mqtt_internal.h"
 
 #define WAIT_MS 15000

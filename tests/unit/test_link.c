@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "attempt.h"
+#include "clock.h"
 #include "link.h"
 #include "loop.h"
 #include "subscriptions.h"
