@@ -47,6 +47,7 @@ void connection_off(struct link *link)
 {
 	link->state = OFF;
 	link->stopping = false;
+	link->problem[0] = 0;
 	if (!link->unwanted)
 		link_start(link);
 }
@@ -76,6 +77,7 @@ static void retry_later(struct link *link, const char *problem)
 	int64_t delay_ms;
 
 	describe_peer(link, peer, sizeof peer);
+	snprintf(link->problem, sizeof link->problem, "%s", problem);
 	delay_ms = retry_failed(&link->retry, link->config->n_urls, link->config->reconnect_min_ms,
 	                        link->config->reconnect_max_ms);
 	if (tell)
@@ -143,7 +145,7 @@ static void go_up(struct link *link)
 	loop_timer_cancel(link->loop, &link->deadline);
 	link->state = UP;
 	loop_timer_set(link->loop, &link->tick, loop_now_ms(link->loop) + tick_ms(link));
-	link->up_since_ms = link->progress_ms = loop_now_ms(link->loop);
+	link->since_ms = link->progress_ms = loop_now_ms(link->loop);
 	retry_up(&link->retry);
 	describe_peer(link, peer, sizeof peer);
 	subscriptions_greeted(&link->subscriptions, peer, link->greeting.session_present);
@@ -154,13 +156,14 @@ static void go_up(struct link *link)
 
 static void lose(struct link *link, const char *reason)
 {
-	bool stable = loop_now_ms(link->loop) - link->up_since_ms >= STABLE_MS;
+	bool stable = loop_now_ms(link->loop) - link->since_ms >= STABLE_MS;
 	char peer[160];
 	int64_t delay_ms;
 
 	describe_peer(link, peer, sizeof peer);
 	delay_ms = retry_lost(&link->retry, stable, link->config->reconnect_min_ms, link->config->reconnect_max_ms);
 	log_warn(link->component, "lost %s: %s; retry in %.1f s", peer, reason, (double)delay_ms / 1000);
+	snprintf(link->problem, sizeof link->problem, "%s", reason);
 	link->stats.reconnects++;
 	wait_for(link, delay_ms);
 }
@@ -182,8 +185,10 @@ void connection_down(struct link *link, const char *reason)
 	} else {
 		retry_later(link, reason);
 	}
-	if (was_up)
+	if (was_up) {
+		link->since_ms = loop_now_ms(link->loop);
 		link->events->down(link->arg, link, reason);
+	}
 }
 
 /* ---- the socket ---- */

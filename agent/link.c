@@ -72,6 +72,7 @@ struct link *link_open(struct loop *loop, struct link_config *config, const stru
 	link->ops = ops;
 	link->events = events;
 	link->arg = arg;
+	link->since_ms = loop_now_ms(loop);
 	connection_init(link);
 	snprintf(link->component, sizeof link->component, "link %s", config->name);
 	link->attempt_done.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -123,8 +124,11 @@ static void reconfigure(struct link *link)
 		subscriptions_remove(&link->subscriptions, link->config->subscriptions[i].filter);
 	discard_transport(link);
 	link->stopping = false;
-	if (was_up)
+	link->problem[0] = 0;
+	if (was_up) {
+		link->since_ms = loop_now_ms(link->loop);
 		link->events->down(link->arg, link, "reconfigured");
+	}
 	link->events->forgotten(link->arg, link);
 	if (adopt(link, config, err, sizeof err) < 0)
 		log_error(link->component, "%s", err);
@@ -176,6 +180,19 @@ int link_window(const struct link *link)
 struct link_stats link_stats(const struct link *link)
 {
 	return link->stats;
+}
+
+struct link_report link_report(const struct link *link)
+{
+	static const char *const states[] = {"off", "waiting", "connecting", "greeting", "up", "leaving"};
+
+	return (struct link_report){
+	        .state = states[link->state],
+	        .held = link->held,
+	        .since_ms = link->since_ms,
+	        .problem = link->state == UP ? "" : link->problem,
+	        .url = link->config && link->config->n_urls > 0 ? &link->config->urls[link->retry.url] : NULL,
+	};
 }
 
 char *link_session(struct link *link)

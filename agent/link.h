@@ -120,6 +120,15 @@ struct link_stats {
 	uint64_t received, sent, acknowledged, reconnects, stalls;
 };
 
+/* What the status tells of a link. */
+struct link_report {
+	const char *state;     /* "up", "waiting" for the next attempt, "connecting", "greeting", "leaving", "off" */
+	bool held;             /* neither read nor written now */
+	int64_t since_ms;      /* loop's clock: up, or not up, for so long */
+	const char *problem;   /* why it is not up, as far as that is known; else "" */
+	const struct url *url; /* in use, or tried next; NULL: it has none */
+};
+
 /* Takes `config`, also on failure. A config without URLs makes a link that is off
  * until link_configure(). */
 struct link *link_open(struct loop *loop, struct link_config *config, const struct transport_ops *ops,
@@ -139,6 +148,7 @@ bool link_unwanted(const struct link *link); /* told to stop, and not to start s
 bool link_brings(const struct link *link); /* messages arrive on it, or may: it has subscriptions */
 int link_window(const struct link *link); /* the smaller of ours and the peer's */
 struct link_stats link_stats(const struct link *link);
+struct link_report link_report(const struct link *link); /* valid until the next turn */
 
 void link_start(struct link *link);
 

@@ -31,7 +31,9 @@ struct link {
 	struct retry retry;
 	bool discard_session; /* at every URL before it is connected to again, */
 	bool *discarded;      /* where that is done, [i] for config->urls[i] */
-	int64_t up_since_ms, progress_ms;
+	int64_t since_ms; /* up, or not up, for so long */
+	int64_t progress_ms;
+	char problem[160]; /* why it is not up */
 	size_t in_flight;
 
 	struct loop_watch socket, attempt_done;

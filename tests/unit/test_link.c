@@ -377,6 +377,21 @@ static bool asked_two(void)
 	return fake.n_asked >= 2;
 }
 
+static bool is_lost(void)
+{
+	return told.downs == 1;
+}
+
+static bool was_refused(void)
+{
+	return strcmp(link_report(subject).problem, "refused") == 0;
+}
+
+static bool is_settled(void)
+{
+	return strcmp(link_report(subject).state, "off") == 0;
+}
+
 static bool never(void)
 {
 	return false;
@@ -401,6 +416,37 @@ static void tries_the_urls_in_order(void)
 	CHECK(told.downs == 1 && strcmp(told.reason, "closed") == 0);
 	CHECK(link_stats(subject).reconnects == 1);
 	CHECK(link_window(subject) == 10);
+	end();
+}
+
+static void reports_its_state(void)
+{
+	struct link_report report;
+	int64_t up_since_ms;
+
+	begin(2, 0);
+	report = link_report(subject);
+	CHECK(strcmp(report.state, "off") == 0 && strcmp(report.problem, "") == 0);
+	fake.fail_connects = 1;
+	link_start(subject);
+	CHECK(wait_until(is_up, 5000));
+	report = link_report(subject);
+	up_since_ms = report.since_ms;
+	CHECK(strcmp(report.state, "up") == 0 && strcmp(report.problem, "") == 0 && strcmp(report.url->host, "two") == 0);
+	CHECK(up_since_ms > 0 && up_since_ms <= loop_now_ms(loop));
+	CHECK(!wait_until(never, 20));
+	fake.fail_connects = 1000;
+	shutdown(fake.peers, SHUT_RDWR);
+	CHECK(wait_until(is_lost, 5000));
+	report = link_report(subject);
+	CHECK(strcmp(report.state, "waiting") == 0 && strcmp(report.problem, "closed") == 0);
+	CHECK(report.since_ms > up_since_ms && strcmp(report.url->host, "one") == 0);
+	CHECK(wait_until(was_refused, 5000));
+	CHECK(link_report(subject).since_ms == report.since_ms); /* since it was lost, not since the last attempt */
+	link_stop(subject);
+	CHECK(wait_until(is_off, 5000));
+	CHECK(wait_until(is_settled, 5000));
+	CHECK(strcmp(link_report(subject).problem, "") == 0);
 	end();
 }
 
@@ -539,6 +585,7 @@ static void brings_an_old_session_in_line(void)
 int main(void)
 {
 	RUN(tries_the_urls_in_order);
+	RUN(reports_its_state);
 	RUN(does_not_block_while_connecting);
 	RUN(closes_without_waiting_for_an_attempt);
 	RUN(reads_nothing_while_held);
