@@ -296,10 +296,7 @@ static int create_table(struct store *store, const char *name)
 	            SQLITE_OK &&
 	    sqlite3_bind_text(add, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && store_exec(store, "BEGIN IMMEDIATE") == 0) {
 		if (store_step(add) == 0 &&
-		    store_prepare(store, &create,
-		                  "CREATE TABLE queue_%u (seq INTEGER PRIMARY KEY, topic BLOB NOT NULL, payload BLOB,"
-		                  " properties BLOB, context BLOB, time_ms INTEGER, origin INTEGER, flags INTEGER)",
-		                  (uint32_t)sqlite3_last_insert_rowid(store_database(store))) == 0 &&
+		    store_prepare(store, &create, QUEUE_TABLE, (uint32_t)sqlite3_last_insert_rowid(store_database(store))) == 0 &&
 		    store_step(create) == 0)
 			result = 0;
 		if (result < 0 || store_exec(store, "COMMIT") < 0) {

@@ -6,7 +6,7 @@
 #include "store_internal.h"
 
 #define APPLICATION_ID 0x54494445 /* "TIDE" in the file's header */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 #define STRING(number) STRING_OF(number)
 #define STRING_OF(text) #text
@@ -18,20 +18,57 @@ int schema_set_meta(struct store *store, const char *key, const char *text)
 	return store_step(store->set_meta);
 }
 
-static int create_schema(struct store *store)
+/* ---- migrations: each from its version to the next; a new file passes through all ---- */
+
+static int create_1(struct store *store)
+{
+	return store_exec(store, "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+	                         "CREATE TABLE link (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+	                         "CREATE TABLE name (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+	                         "CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;"
+	                         "INSERT INTO meta VALUES ('instance', lower(hex(randomblob(16))));"
+	                         "INSERT INTO meta VALUES ('seq_limit', '1')");
+}
+
+/* Queues know when a message expires, and since when it waits. */
+static int migrate_1(struct store *store)
+{
+	int64_t id = 0;
+	char sql[160];
+
+	for (;;) {
+		snprintf(sql, sizeof sql, "SELECT min(id) FROM link WHERE id > %lld", (long long)id);
+		id = store_integer(store, sql, -1);
+		if (id <= 0)
+			return id == 0 ? 0 : -1;
+		snprintf(sql, sizeof sql,
+		         "ALTER TABLE queue_%lld ADD COLUMN age_ms INTEGER; ALTER TABLE queue_%lld ADD COLUMN expires_ms INTEGER",
+		         (long long)id, (long long)id);
+		if (store_exec(store, sql) < 0)
+			return -1;
+	}
+}
+
+static int (*const migrations[SCHEMA_VERSION])(struct store *store) = {create_1, migrate_1};
+
+/* All or nothing: whoever fails closes the file, and the old version is back. */
+static int migrate(struct store *store, int64_t version)
 {
 	char sql[128];
 
-	if (store_exec(store, "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
-	                      "CREATE TABLE link (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
-	                      "CREATE TABLE name (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
-	                      "CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;"
-	                      "INSERT INTO meta VALUES ('instance', lower(hex(randomblob(16))));"
-	                      "INSERT INTO meta VALUES ('seq_limit', '1');") < 0)
+	if (version == SCHEMA_VERSION)
+		return 0;
+	if (store_exec(store, "BEGIN IMMEDIATE") < 0)
 		return -1;
-	snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, SCHEMA_VERSION);
+	for (; version < SCHEMA_VERSION; version++)
+		if (migrations[version](store) < 0)
+			return -1;
+	snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", APPLICATION_ID,
+	         SCHEMA_VERSION);
 	return store_exec(store, sql);
 }
+
+/* ---- opening ---- */
 
 /* Where write-ahead logging does not work, SQLite keeps the mode it had and says so. */
 static int use_wal(struct store *store)
@@ -76,27 +113,28 @@ static void fail_database(struct store *store, const char *path, char *err, size
 	     busy ? "it is in use by another process (a second agent?)" : sqlite3_errmsg(store->database));
 }
 
-/* What the file is: ours and of a known version, new, or neither (err says). */
-static int check_kind(struct store *store, const char *path, bool *fresh, char *err, size_t err_size)
+/* What the file is: ours and of a known version, new (version 0), or neither (err says). */
+static int check_kind(struct store *store, const char *path, int64_t *version, char *err, size_t err_size)
 {
-	int64_t tables = -1, application = -1, version = -1;
+	int64_t tables = -1, application = -1;
 
 	if ((tables = store_integer(store, "SELECT count(*) FROM sqlite_schema", -1)) < 0 ||
 	    (application = store_integer(store, "PRAGMA application_id", -1)) < 0 ||
-	    (version = store_integer(store, "PRAGMA user_version", -1)) < 0) {
+	    (*version = store_integer(store, "PRAGMA user_version", -1)) < 0) {
 		fail_database(store, path, err, err_size);
 		return -1;
 	}
-	*fresh = tables == 0 && application == 0;
-	if (*fresh)
+	if (tables == 0 && application == 0) {
+		*version = 0;
 		return 0;
+	}
 	if (application != APPLICATION_ID) {
 		store_fail(err, err_size, "%s: is an SQLite database, but not Tidegate's", path);
 		return -1;
 	}
-	if (version != SCHEMA_VERSION) {
+	if (*version < 1 || *version > SCHEMA_VERSION) {
 		store_fail(err, err_size, "%s: has schema version %lld, this program knows %d: use the program that wrote it", path,
-		     (long long)version, SCHEMA_VERSION);
+		     (long long)*version, SCHEMA_VERSION);
 		return -1;
 	}
 	return 0;
@@ -137,13 +175,13 @@ static int reserve_first_seqs(struct store *store)
 int schema_open(struct store *store, const char *path, enum store_durability durability, char *err,
                       size_t err_size)
 {
-	bool fresh;
+	int64_t version;
 
 	if (configure(store, durability) < 0)
 		goto failed;
-	if (check_kind(store, path, &fresh, err, err_size) < 0)
+	if (check_kind(store, path, &version, err, err_size) < 0)
 		return -1;
-	if (fresh && (store_exec(store, "BEGIN IMMEDIATE") < 0 || create_schema(store) < 0 || store_exec(store, "COMMIT") < 0))
+	if (migrate(store, version) < 0)
 		goto failed;
 	if (store_prepare(store, &store->begin, "BEGIN IMMEDIATE", 0) < 0 ||
 	    store_prepare(store, &store->commit, "COMMIT", 0) < 0 ||

@@ -10,6 +10,11 @@
 #define SEQ_BLOCK 1048576 /* sequence numbers reserved at a time: a commit for that alone is rare */
 #define WAL_BYTES 4194304 /* the log is checkpointed at 1,000 pages, and cut back to this */
 
+/* A link's queue, named after the link's id; for printf. */
+#define QUEUE_TABLE                                                                                                \
+	"CREATE TABLE queue_%u (seq INTEGER PRIMARY KEY, topic BLOB NOT NULL, payload BLOB, properties BLOB,"      \
+	" context BLOB, time_ms INTEGER, origin INTEGER, flags INTEGER, age_ms INTEGER, expires_ms INTEGER)"
+
 /* Embedded in whatever has something to commit. */
 struct participant {
 	void *owner;

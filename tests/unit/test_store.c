@@ -172,6 +172,74 @@ static void sql(const char *text)
 	sqlite3_close(database);
 }
 
+/* A file of schema version 1, as version 0.1.0 of the program left it. */
+static const char version_1[] =
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+        "CREATE TABLE link (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+        "CREATE TABLE name (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+        "CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;"
+        "INSERT INTO meta VALUES ('instance', '0123456789abcdef0123456789abcdef');"
+        "INSERT INTO meta VALUES ('seq_limit', '1048577');"
+        "INSERT INTO link VALUES (1, 'core'), (3, 'hist');"
+        "INSERT INTO note VALUES ('session core', 'a/#');"
+        "CREATE TABLE queue_1 (seq INTEGER PRIMARY KEY, topic BLOB NOT NULL, payload BLOB, properties BLOB,"
+        " context BLOB, time_ms INTEGER, origin INTEGER, flags INTEGER);"
+        "CREATE TABLE queue_3 (seq INTEGER PRIMARY KEY, topic BLOB NOT NULL, payload BLOB, properties BLOB,"
+        " context BLOB, time_ms INTEGER, origin INTEGER, flags INTEGER);"
+        "INSERT INTO queue_1 VALUES (7, x'61', x'62', NULL, NULL, 1700000000000, 0, 1);"
+        "PRAGMA application_id = 0x54494445; PRAGMA user_version = 1";
+
+static int64_t number(const char *query)
+{
+	sqlite3 *database = NULL;
+	sqlite3_stmt *statement = NULL;
+	int64_t value = -1;
+
+	CHECK(sqlite3_open(path, &database) == SQLITE_OK);
+	CHECK(sqlite3_prepare_v2(database, query, -1, &statement, NULL) == SQLITE_OK);
+	if (sqlite3_step(statement) == SQLITE_ROW)
+		value = sqlite3_column_int64(statement, 0);
+	sqlite3_finalize(statement);
+	sqlite3_close(database);
+	return value;
+}
+
+static void migrates_an_older_schema(void)
+{
+	struct store *store;
+	char *text;
+
+	begin();
+	sql(version_1);
+	store = reopen(NULL);
+	REQUIRE(store != NULL);
+	CHECK(strcmp(store_instance(store), "0123456789abcdef0123456789abcdef") == 0);
+	CHECK(store_next_seq(store) >= 1048577);
+	text = store_note(store, "session core");
+	CHECK(text && strcmp(text, "a/#") == 0);
+	free(text);
+	store_close(store);
+	CHECK(number("PRAGMA user_version") == 2);
+	CHECK(number("SELECT count(*) FROM queue_1 WHERE seq = 7 AND age_ms IS NULL AND expires_ms IS NULL") == 1);
+	CHECK(number("SELECT count(age_ms) + count(expires_ms) FROM queue_3") == 0);
+	store = reopen(NULL);
+	REQUIRE(store != NULL);
+	store_close(store);
+}
+
+/* Halfway through, it is as if nothing had happened. */
+static void migrates_all_or_nothing(void)
+{
+	begin();
+	sql(version_1);
+	sql("ALTER TABLE queue_3 ADD COLUMN expires_ms INTEGER"); /* in the way */
+	CHECK(reopen(NULL) == NULL);
+	CHECK(strstr(err, path));
+	CHECK(number("PRAGMA user_version") == 1);
+	CHECK(number("SELECT count(*) FROM pragma_table_info('queue_1')") == 8);
+}
+
 static void refuses_what_is_not_its_own(void)
 {
 	FILE *file;
@@ -225,6 +293,8 @@ int main(void)
 	RUN(keeps_notes_and_names);
 	RUN(refuses_a_second_agent);
 	RUN(waits_for_a_lock);
+	RUN(migrates_an_older_schema);
+	RUN(migrates_all_or_nothing);
 	RUN(refuses_what_is_not_its_own);
 	RUN(opens_at_every_durability);
 	snprintf(command, sizeof command, "rm -rf %s", directory);
