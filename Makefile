@@ -32,14 +32,18 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 
 # ---- what is built of what ----
 
-STORE_SOURCES = store/notes.c store/queue.c store/schema.c store/store.c
+STORE_SOURCES = store/dead.c \
+                store/ledger.c \
+                store/notes.c store/queue.c store/schema.c store/store.c
 AGENT_SOURCES = agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/effects.c agent/forward.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/retry.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c
-STORE_TESTS   = test_store test_queue
+STORE_TESTS   = test_store test_queue \
+                test_dead \
+                test_ledger
 AGENT_TESTS   = test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_retry test_script test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
 
@@ -101,6 +105,12 @@ $(BUILD)/tests/test_store: tests/unit/test_store.c $(BUILD)/libstore.a Makefile
 $(BUILD)/tests/test_queue: tests/unit/test_queue.c $(STORE_SOURCES) Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=200 -DQUEUE_FLIGHT_MAX=512 $(LDFLAGS) \
+		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
+
+# With little room, so that something must always make room.
+$(BUILD)/tests/test_dead $(BUILD)/tests/test_ledger: $(BUILD)/tests/%: tests/unit/%.c $(STORE_SOURCES) Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/unit -DLEDGER_RECORDS=4 -DDEAD_LETTERS_MAX=4 -DDEAD_BYTES_MAX=100 $(LDFLAGS) \
 		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
 
 $(AGENT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libagent.a $(BUILD)/libstore.a Makefile
