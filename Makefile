@@ -35,7 +35,11 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 STORE_SOURCES = store/dead.c \
                 store/ledger.c \
                 store/notes.c store/queue.c store/schema.c store/store.c
-AGENT_SOURCES = agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
+AGENT_SOURCES = agent/answer.c \
+                agent/commands.c \
+                agent/control.c \
+                agent/status.c \
+                agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/effects.c agent/forward.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
@@ -44,7 +48,9 @@ AGENT_SOURCES = agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_
 STORE_TESTS   = test_store test_queue \
                 test_dead \
                 test_ledger
-AGENT_TESTS   = test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_retry test_script test_topic test_value
+AGENT_TESTS   = test_answer \
+                test_control \
+                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_retry test_script test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)

@@ -10,6 +10,7 @@
 #include "loop.h"
 #include "script.h"
 
+struct control;
 struct forward;
 struct link;
 struct queue;
@@ -31,12 +32,14 @@ struct agent {
 	struct config *config;
 	struct loop *loop;
 	struct store *store;
+	struct control *control; /* NULL: not configured */
 	struct route *routes; /* in the order of the configuration */
 	struct route *default_route;
 	struct script **scripts;
 	size_t n_scripts;
 	struct script_host host;
 
+	int64_t started_ms; /* loop's clock */
 	bool store_failing; /* the last commit failed: links that bring messages are held */
 	bool out_of_memory; /* what a script published could not be queued */
 	struct loop_timer commit_retry;

@@ -18,6 +18,8 @@
 
 #include "agent.h"
 #include "attempt.h"
+#include "commands.h"
+#include "control.h"
 #include "forward.h"
 #include "link.h"
 #include "log.h"
@@ -523,6 +525,14 @@ static int open_everything(struct agent *agent)
 		log_error(agent->loop ? "store" : "agent", "%s", err);
 		return 1;
 	}
+	agent->started_ms = loop_now_ms(agent->loop);
+	if (config->control) {
+		agent->control = control_open(agent->loop, config->control, agent_commands, agent, err, sizeof err);
+		if (!agent->control) {
+			log_error("control", "%s", err);
+			return 1;
+		}
+	}
 	if (open_links(agent) < 0)
 		return 1;
 	status = start_scripts(agent);
@@ -539,6 +549,7 @@ static void close_everything(struct agent *agent)
 	char err[256];
 	struct store_unsafe unsafe;
 
+	control_close(agent->control);
 	if (agent->store && store_pending(agent->store, &unsafe) != STORE_CLEAN && store_commit(agent->store, err, sizeof err) != STORE_OK)
 		log_error("store", "last commit failed: %s", err);
 	for (size_t i = 0; i < agent->n_scripts; i++)
@@ -562,8 +573,6 @@ static void warn_of_unbuilt(const struct config *config)
 			         config->links[i].name);
 	if (config->http)
 		log_warn("agent", "http: not served by this version");
-	if (config->control)
-		log_warn("agent", "control: not served by this version");
 }
 
 int run_agent(struct config *config, bool verbose)

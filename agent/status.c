@@ -1,0 +1,226 @@
+/* One function for each kind of line; each is asked for its first, second, ... line
+ * until it has no more, so that the status may leave in pieces. */
+#include "status.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "forward.h"
+#include "queue.h"
+
+/* Adds line number `index` of its kind, if there is anything to tell; false: there are no more. */
+typedef bool tell(const struct agent *agent, struct answer *answer, size_t index);
+
+struct progress {
+	size_t kind, index;
+};
+
+static json_t *text(const char *string)
+{
+	return answer_text(string, strlen(string));
+}
+
+static double seconds_since(const struct agent *agent, int64_t time_ms)
+{
+	return (double)(loop_now_ms(agent->loop) - time_ms) / 1000;
+}
+
+static const struct route *route_at(const struct agent *agent, size_t index)
+{
+	const struct route *route = agent->routes;
+
+	while (route && index-- > 0)
+		route = route->next;
+	return route;
+}
+
+static bool tell_agent(const struct agent *agent, struct answer *answer, size_t index)
+{
+	if (index > 0)
+		return false;
+	answer_line(answer, json_pack("{s:s, s:o, s:s, s:s, s:i, s:f, s:b}", "kind", "agent", "name", text(agent->config->name),
+	                              "version", VERSION, "instance", store_instance(agent->store), "pid", (int)getpid(),
+	                              "uptime_seconds", seconds_since(agent, agent->started_ms), "stopping", agent->phase != RUNNING));
+	return true;
+}
+
+/* ---- what is wrong ---- */
+
+static void problem(struct answer *answer, const char *part, const char *name, const char *what)
+{
+	answer_line(answer, json_pack("{s:s, s:s, s:o*, s:o}", "kind", "problem", "part", part, "name",
+	                              name ? text(name) : NULL, "text", text(what)));
+}
+
+static bool tell_store_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	if (index == 0 && agent->store_failing)
+		problem(answer, "store", NULL, "cannot be written; links that bring messages are held until it can");
+	return index == 0;
+}
+
+static bool tell_link_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	const struct route *route = route_at(agent, index);
+	struct link_report report;
+	char what[256];
+
+	if (!route)
+		return false;
+	report = link_report(route->link);
+	if (link_connected(route->link) || link_unwanted(route->link))
+		return true;
+	snprintf(what, sizeof what, "down%s%s", report.problem[0] ? ": " : "", report.problem);
+	problem(answer, "link", link_name(route->link), what);
+	return true;
+}
+
+static bool tell_script_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	struct script_stats stats;
+	char what[64];
+
+	if (index >= agent->n_scripts)
+		return false;
+	stats = script_stats(agent->scripts[index]);
+	if (stats.errors == 0)
+		return true;
+	snprintf(what, sizeof what, "%llu of %llu calls failed", (unsigned long long)stats.errors,
+	         (unsigned long long)stats.calls);
+	problem(answer, "script", script_name(agent->scripts[index]), what);
+	return true;
+}
+
+/* ---- what is there ---- */
+
+static json_t *url_text(const struct url *url)
+{
+	char string[320];
+	const char *open = "", *close = "";
+
+	if (!url)
+		return NULL;
+	if (strchr(url->host, ':')) {
+		open = "[";
+		close = "]";
+	}
+	snprintf(string, sizeof string, "mqtt%s://%s%s%s:%d", url->tls ? "s" : "", open, url->host, close, url->port);
+	return text(string);
+}
+
+static bool tell_link(const struct agent *agent, struct answer *answer, size_t index)
+{
+	const struct route *route = route_at(agent, index);
+	struct link_report report;
+	struct link_stats stats;
+	json_t *line;
+
+	if (!route)
+		return false;
+	report = link_report(route->link);
+	stats = link_stats(route->link);
+	line = json_pack("{s:s, s:s, s:o*, s:b, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I}", "kind", "link", "link",
+	                 link_name(route->link), "url", url_text(report.url), "up", link_connected(route->link), "state",
+	                 report.state, "held", report.held, "since_seconds", seconds_since(agent, report.since_ms), "reconnects",
+	                 (json_int_t)stats.reconnects, "stalls", (json_int_t)stats.stalls, "received",
+	                 (json_int_t)stats.received, "sent", (json_int_t)stats.sent, "acknowledged",
+	                 (json_int_t)stats.acknowledged);
+	answer_line(answer, line);
+	return true;
+}
+
+static bool tell_queue(const struct agent *agent, struct answer *answer, size_t index)
+{
+	const struct route *route = route_at(agent, index);
+
+	if (!route)
+		return false;
+	answer_line(answer, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "kind", "queue", "link", link_name(route->link),
+	                              "messages", (json_int_t)queue_messages(route->queue), "bytes",
+	                              (json_int_t)queue_bytes(route->queue), "unsafe", (json_int_t)queue_unsafe(route->queue),
+	                              "in_flight", (json_int_t)forward_in_flight(route->forward), "dropped",
+	                              (json_int_t)forward_dropped(route->forward)));
+	return true;
+}
+
+static bool tell_script(const struct agent *agent, struct answer *answer, size_t index)
+{
+	struct script_stats stats;
+
+	if (index >= agent->n_scripts)
+		return false;
+	stats = script_stats(agent->scripts[index]);
+	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I, s:I}", "kind", "script", "script",
+	                              text(script_name(agent->scripts[index])), "calls", (json_int_t)stats.calls, "errors",
+	                              (json_int_t)stats.errors, "memory_bytes", (json_int_t)stats.memory_bytes));
+	return true;
+}
+
+/* ---- the store ---- */
+
+/* Of the database, or of the write-ahead log beside it. */
+static json_int_t file_bytes(const char *path, const char *suffix)
+{
+	char name[4096];
+	struct stat file;
+
+	snprintf(name, sizeof name, "%s%s", path, suffix);
+	return stat(name, &file) == 0 ? (json_int_t)file.st_size : 0;
+}
+
+/* What this process has had written to disks, as the kernel counts it; NULL: it does not. */
+static json_t *bytes_written(void)
+{
+	FILE *file = fopen("/proc/self/io", "re");
+	long long bytes = -1;
+	char line[128];
+
+	if (!file)
+		return NULL;
+	while (bytes < 0 && fgets(line, sizeof line, file))
+		if (sscanf(line, "write_bytes: %lld", &bytes) != 1)
+			bytes = -1;
+	fclose(file);
+	return bytes < 0 ? NULL : json_integer(bytes);
+}
+
+static bool tell_store(const struct agent *agent, struct answer *answer, size_t index)
+{
+	struct store_stats stats = store_stats(agent->store);
+	const char *path = agent->config->store_path;
+	json_t *line;
+
+	if (index > 0)
+		return false;
+	line = json_pack("{s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:o*}", "kind", "store", "path", text(path), "bytes",
+	                 file_bytes(path, ""), "wal_bytes", file_bytes(path, "-wal"), "failing", agent->store_failing,
+	                 "commits", (json_int_t)stats.commits, "commit_failures", (json_int_t)stats.failures, "bytes_written",
+	                 bytes_written());
+	answer_line(answer, line);
+	return true;
+}
+
+/* ---- the command ---- */
+
+static tell *const kinds[] = {
+        tell_agent, tell_store_problem, tell_link_problem, tell_script_problem, tell_link, tell_queue,
+        tell_script, tell_store,
+};
+
+static bool next(void *arg, void *state, struct answer *answer)
+{
+	struct progress *progress = state;
+
+	if (kinds[progress->kind](arg, answer, progress->index)) {
+		progress->index++;
+		return true;
+	}
+	progress->kind++;
+	progress->index = 0;
+	return progress->kind < sizeof kinds / sizeof *kinds;
+}
+
+const struct answer_command status_command = {.name = "status", .state_size = sizeof(struct progress), .next = next};
