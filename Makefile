@@ -43,14 +43,14 @@ AGENT_SOURCES = agent/answer.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/effects.c agent/forward.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
-                agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/retry.c agent/run.c \
+                agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c
 STORE_TESTS   = test_store test_queue \
                 test_dead \
                 test_ledger
 AGENT_TESTS   = test_answer \
                 test_control \
-                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_retry test_script test_topic test_value
+                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry test_script test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)

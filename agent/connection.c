@@ -1,6 +1,7 @@
 /* How a link gets its connection and loses it: a small state machine on the loop's
  * clock. The transport is only told what to do; the only thread is agent/attempt.c's. */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -254,12 +255,25 @@ void connection_init(struct link *link)
 
 /* ---- calls of the transport ---- */
 
+/* Stands for the session at that broker under our client id. */
+static uint64_t session_hash(const struct link *link)
+{
+	const char *client = link->config->client_id ? link->config->client_id : "";
+	char peer[160];
+
+	describe_peer(link, peer, sizeof peer);
+	return redelivery_hash(peer, (struct bytes){client, strlen(client)});
+}
+
 static void on_greeted(void *arg, const struct greeting *greeting)
 {
 	struct link *link = arg;
 
 	link->greeted = true;
 	link->greeting = *greeting;
+	if (link->redelivery)
+		redelivery_session(link->redelivery, session_hash(link), greeting->session_present,
+		                   (unsigned)link->config->receive_maximum);
 }
 
 static void on_message(void *arg, const struct inbound *message)

@@ -100,6 +100,7 @@ void link_close(struct link *link)
 	config_link_free(link->next_config);
 	free(link->discarded);
 	subscriptions_release(&link->subscriptions);
+	redelivery_close(link->redelivery);
 	free(link->name);
 	free(link);
 }
@@ -203,6 +204,45 @@ char *link_session(struct link *link)
 int link_set_session(struct link *link, const char *session)
 {
 	return subscriptions_keep(&link->subscriptions, session);
+}
+
+/* ---- what was taken ---- */
+
+int link_recognise(struct link *link, const char *note)
+{
+	link->redelivery = redelivery_open();
+	if (link->redelivery && note)
+		redelivery_restore(link->redelivery, note);
+	return link->redelivery ? 0 : -1;
+}
+
+bool link_repeats(struct link *link, const struct inbound *message)
+{
+	if (!link->redelivery || !redelivery_repeats(link->redelivery, message))
+		return false;
+	link->stats.redelivered++;
+	return true;
+}
+
+void link_taken(struct link *link, const struct inbound *message)
+{
+	if (link->redelivery)
+		redelivery_taken(link->redelivery, message);
+}
+
+char *link_received(struct link *link)
+{
+	return link->redelivery ? redelivery_note(link->redelivery) : NULL;
+}
+
+bool link_received_due(const struct link *link)
+{
+	return link->redelivery && redelivery_note_due(link->redelivery);
+}
+
+const char *link_redelivery(const struct link *link)
+{
+	return link->redelivery ? redelivery_state(link->redelivery) : "off: store.linger is not 0";
 }
 
 /* ---- what is asked ---- */

@@ -31,6 +31,7 @@ struct inbound {
 	struct bytes payload;
 	struct bytes properties; /* agent/properties.h */
 	int qos;
+	int id; /* QoS 1: the packet's; else 0 */
 	bool retain, dup;
 	int64_t time_ms; /* wall clock, when it was read */
 };
@@ -118,6 +119,7 @@ struct link_events {
 
 struct link_stats {
 	uint64_t received, sent, acknowledged, reconnects, stalls;
+	uint64_t redelivered; /* of those received: recognised, and not run again */
 };
 
 /* What the status tells of a link. */
@@ -167,6 +169,27 @@ void link_hold(struct link *link, bool held);
 /* From inside events->message: the message cannot be taken. The connection ends
  * before anything is acknowledged, so that the peer sends it again. */
 void link_refuse(struct link *link, const char *why);
+
+/* For a store that commits before anything is acknowledged: messages that come again
+ * although they are on disk are recognised from now on. `note`: the last
+ * link_received() of an earlier process, or NULL. -1: memory is exhausted. */
+int link_recognise(struct link *link, const char *note);
+
+/* From inside events->message: true if it was taken before. It is acknowledged with
+ * the rest and must not be run. */
+bool link_repeats(struct link *link, const struct inbound *message);
+
+/* From inside events->message: it was run; the next commit makes its effects durable. */
+void link_taken(struct link *link, const struct inbound *message);
+
+/* What must be in the same transaction as the effects of what was taken: a text to
+ * free(), or NULL if there is nothing new. With link_received_due() it must be
+ * committed even if nothing else is. */
+char *link_received(struct link *link);
+bool link_received_due(const struct link *link);
+
+/* Whether redelivered messages are recognised: "on", or why not. */
+const char *link_redelivery(const struct link *link);
 
 /* Gives a message to the transport (step "send"). */
 enum send_result link_send(struct link *link, const struct message *message, int *handle, char *reason,

@@ -6,6 +6,7 @@
 #include "attempt.h"
 #include "link.h"
 #include "loop.h"
+#include "redelivery.h"
 #include "retry.h"
 #include "subscriptions.h"
 
@@ -39,6 +40,7 @@ struct link {
 	struct loop_watch socket, attempt_done;
 	struct loop_timer retry_timer, deadline, tick;
 	struct subscriptions subscriptions;
+	struct redelivery *redelivery; /* NULL: nothing is recognised */
 	struct link_stats stats;
 	char component[80];
 };

@@ -194,6 +194,7 @@ static void on_message(struct mosquitto *handle, void *arg, const struct mosquit
 	        .topic = message->topic,
 	        .payload = {message->payload, (size_t)message->payloadlen},
 	        .qos = message->qos,
+	        .id = message->qos == 1 ? message->mid : 0,
 	        .retain = message->retain,
 	        .dup = mqtt->dup && message->qos == 1, /* QoS 2 is told of when its PUBREL comes, once */
 	        .time_ms = clock_wall_ms(),

@@ -63,11 +63,15 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 		link_refuse(link, "nothing can be taken while the store cannot be written");
 		return;
 	}
+	if (link_repeats(link, message))
+		return;
 	agent->out_of_memory = false;
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_message(agent->scripts[i], link, message);
 	if (agent->out_of_memory)
 		link_refuse(link, "out of memory");
+	else
+		link_taken(link, message);
 }
 
 static void on_up(void *arg, struct link *link)
@@ -221,11 +225,36 @@ static void hold_links(struct agent *agent, bool held)
 			link_hold(route->link, held);
 }
 
+/* What is going to be acknowledged, in the transaction that makes its effects durable. */
+static void note_received(struct agent *agent)
+{
+	for (struct route *route = agent->routes; route; route = route->next) {
+		char *text = link_received(route->link), name[128];
+
+		if (!text)
+			continue;
+		note_name(route->link, "received", name, sizeof name);
+		if (store_set_note(agent->store, name, text) < 0)
+			log_warn("agent", "what link %s received is not noted: out of memory", link_name(route->link));
+		free(text);
+	}
+}
+
+static bool received_due(const struct agent *agent)
+{
+	const struct route *route = agent->routes;
+
+	while (route && !link_received_due(route->link))
+		route = route->next;
+	return route != NULL;
+}
+
 static void commit(struct agent *agent)
 {
 	char err[256];
 
 	loop_timer_cancel(agent->loop, &agent->commit_deletions);
+	note_received(agent);
 	if (store_commit(agent->store, err, sizeof err) == STORE_OK) {
 		if (agent->store_failing)
 			log_info("store", "the store can be written again; links released");
@@ -251,9 +280,9 @@ static void step_commit(void *arg)
 	struct store_unsafe unsafe;
 	enum store_pending pending = store_pending(agent->store, &unsafe);
 
-	if (agent->store_failing || pending == STORE_CLEAN)
+	if (agent->store_failing || (pending == STORE_CLEAN && !received_due(agent)))
 		return;
-	if (pending != STORE_DELETIONS)
+	if (pending != STORE_DELETIONS || received_due(agent))
 		commit(agent);
 	else if (!agent->commit_deletions.armed)
 		loop_timer_set(agent->loop, &agent->commit_deletions, loop_now_ms(agent->loop) + DELETIONS_MS);
@@ -384,6 +413,18 @@ static void restore_session(struct agent *agent, struct link *link)
 	free(text);
 }
 
+/* Strict mode: what is acknowledged is on disk, so what comes again can be told. */
+static void recognise(struct agent *agent, struct link *link)
+{
+	char name[128], *text;
+
+	note_name(link, "received", name, sizeof name);
+	text = store_note(agent->store, name);
+	if (link_recognise(link, text) < 0)
+		log_warn("agent", "link %s: out of memory: what comes again is run again", link_name(link));
+	free(text);
+}
+
 static bool has_note(struct agent *agent, const struct link *link, const char *what)
 {
 	char name[128], *text;
@@ -436,6 +477,8 @@ struct route *agent_add_route(struct agent *agent, struct link_config *config, c
 		return NULL;
 	}
 	restore_session(agent, route->link);
+	if (agent->config->linger_ms == 0)
+		recognise(agent, route->link);
 	route->old_qos2 = has_note(agent, route->link, "qos2");
 	while (*at)
 		at = &(*at)->next;
