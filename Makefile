@@ -135,9 +135,23 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-gcc/load
 	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-clang/load
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools
+		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools tests/torture
 	luacheck --quiet scripts tests agent.lua.example
 	shellcheck .ci/run packaging/*.sh tests/*.sh
+
+# ---- torture ----
+
+# The store on a disk that forgets, with everything tiny, so that a short run reaches what takes a gateway months.
+TORTURE_TESTS   = power_cut
+TORTURE_SOURCES = tests/torture/custody.c tests/torture/disk.c
+TESTS          += $(TORTURE_TESTS:%=$(BUILD)/tests/%)
+
+tests: $(TORTURE_TESTS:%=$(BUILD)/tests/%)
+
+$(TORTURE_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/torture/%.c $(TORTURE_SOURCES) $(STORE_SOURCES) Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/unit -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=2000 -DSEQ_BLOCK=64 -DWAL_BYTES=8192 $(LDFLAGS) \
+		-o $@ $< $(TORTURE_SOURCES) $(STORE_SOURCES) $(SQLITE_LIBS)
 
 # ---- housekeeping ----
 

@@ -7,8 +7,13 @@
 
 #include "store.h"
 
+/* Tests compile with tiny ones of both. */
+#ifndef SEQ_BLOCK
 #define SEQ_BLOCK 1048576 /* sequence numbers reserved at a time: a commit for that alone is rare */
+#endif
+#ifndef WAL_BYTES
 #define WAL_BYTES 4194304 /* the log is checkpointed at 1,000 pages, and cut back to this */
+#endif
 
 /* A link's queue, named after the link's id; for printf. */
 #define QUEUE_TABLE                                                                                                \

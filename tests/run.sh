@@ -31,7 +31,7 @@ for program in "$@"; do
 	if [ $status -ne 0 ]; then
 		cat "$log"
 	else
-		tail -n 1 "$log"
+		grep -E '^(figures: .*|[0-9]+ passed, [0-9]+ failed)$' "$log"
 	fi
 	add_unit "$log"
 	# A sanitizer's report after the last test is a failure too.
