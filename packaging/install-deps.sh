@@ -10,7 +10,7 @@ packages_of() {
 	case $1 in
 	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev libjansson-dev ;;
 	demo) packages_of build && echo mosquitto lua5.4 lua-luv ;;
-	test) packages_of demo && echo mosquitto-clients lua-busted lua-cjson lua-filesystem openssl sqlite3 strace ;;
+	test) packages_of demo && echo mosquitto-clients lua-busted lua-cjson lua-filesystem openssl sqlite3 strace iproute2 nftables ;;
 	lint) packages_of build && echo clang cppcheck lua-check shellcheck ;;
 	bench) packages_of demo && echo lua-cjson libpaho-mqtt-dev python3 python3-paho-mqtt ;;
 	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;

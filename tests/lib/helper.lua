@@ -5,8 +5,8 @@
 -- each file modules of its own otherwise, and luv wants to be loaded once.
 local busted = require "busted"
 require "luv"
-for _, name in ipairs { "loop", "cleanup", "need", "file", "proc", "net", "certs", "packet", "client", "broker",
-		"fake_broker", "tidegate", "gateway", "trace" } do
+for _, name in ipairs { "loop", "cleanup", "need", "file", "proc", "net", "proxy", "certs", "packet", "client",
+		"broker", "fake_broker", "tidegate", "gateway", "trace" } do
 	require("lib." .. name)
 end
 local certs = require "lib.certs"
