@@ -36,6 +36,10 @@ STORE_SOURCES = store/dead.c \
                 store/ledger.c \
                 store/notes.c store/queue.c store/schema.c store/store.c
 AGENT_SOURCES = agent/answer.c \
+                agent/cli_client.c \
+                agent/cli_run.c \
+                agent/cli_status.c \
+                agent/cli_table.c \
                 agent/commands.c \
                 agent/control.c \
                 agent/status.c \
@@ -49,6 +53,7 @@ STORE_TESTS   = test_store test_queue \
                 test_dead \
                 test_ledger
 AGENT_TESTS   = test_answer \
+                test_cli_table \
                 test_control \
                 test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry test_script test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*.lua)

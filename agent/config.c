@@ -336,6 +336,7 @@ struct loading {
 	const char *source;
 	size_t size;
 	struct lines *lines;
+	bool is_table; /* what the file returned */
 };
 
 static int l_load(lua_State *L)
@@ -350,6 +351,7 @@ static int l_load(lua_State *L)
 	if (!loading->lines)
 		return luaL_error(L, "out of memory");
 	reader->lines = loading->lines;
+	loading->is_table = lua_istable(L, -1);
 	read_config(reader, loading->config);
 	return 0;
 }
@@ -399,7 +401,8 @@ static void ask_about_scripts(struct loading *loading, config_script_check *chec
 	loading->reader.failed |= problems->n > known;
 }
 
-struct config *config_load(const char *path, config_script_check *check, struct problems *problems)
+/* With `partly` also if there are problems. */
+static struct config *load_file(const char *path, config_script_check *check, bool partly, struct problems *problems)
 {
 	struct loading loading = {.reader = {.problems = problems, .file = path, .room = TEXTS_MAX}};
 	size_t known = problems->n;
@@ -421,9 +424,21 @@ struct config *config_load(const char *path, config_script_check *check, struct 
 	free(source);
 	if (!loading.reader.failed)
 		return loading.config;
-	config_free(loading.config);
 	sort_by_line(problems->lines + known, problems->n - known, path);
+	if (partly && loading.is_table)
+		return loading.config;
+	config_free(loading.config);
 	return NULL;
+}
+
+struct config *config_load(const char *path, config_script_check *check, struct problems *problems)
+{
+	return load_file(path, check, false, problems);
+}
+
+struct config *config_glance(const char *path, struct problems *problems)
+{
+	return load_file(path, NULL, true, problems);
 }
 
 void config_free(struct config *config)

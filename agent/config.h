@@ -126,6 +126,12 @@ typedef void config_script_check(const struct config *config, const char *script
  * the configuration, or NULL with one or more problems added, those of the file
  * in the order of its lines. Free with config_free(). */
 struct config *config_load(const char *path, config_script_check *check, struct problems *problems);
+
+/* The same as far as the file can be understood, for who only asks the agent that
+ * runs on it: the rest may be wrong, or a secret that is not his to read. NULL with
+ * problems added if it does not even return a table. */
+struct config *config_glance(const char *path, struct problems *problems);
+
 void config_free(struct config *config);
 
 /* "Lua 5.4.6": what reads the configuration and runs the scripts. */

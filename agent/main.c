@@ -1,111 +1,24 @@
 /* The command line: finds the command, reads its options, calls its function.
  * Data goes to stdout, complaints to stderr; the exit status follows sysexits.
  */
+#include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "config.h"
-#include "log.h"
-#include "mqtt.h"
-#include "run.h"
-#include "script.h"
-#include "store.h"
+#include "cli.h"
 
-#define EXIT_USAGE  64
-#define EXIT_CONFIG 78
-
-#define HERE      "agent.lua"
-#define ELSEWHERE "/etc/tidegate/agent.lua"
-
-#define CONFIG_OPTION "  -c FILE  the configuration; default: " HERE " here, else " ELSEWHERE "\n"
-
-struct options {
-	const char *config; /* NULL: not given */
-	bool verbose;
-	const char *operand; /* NULL: none */
-};
+#define CONFIG_OPTION "  -c FILE  the configuration; default: " CLI_HERE " here, else " CLI_ELSEWHERE "\n"
+#define JSON_OPTION   "  --json   one JSON object a line, for programs\n"
 
 struct command {
 	const char *name;
 	const char *letters; /* of its options, for getopt(3) */
-	bool operand;        /* takes one, if given */
+	bool json;           /* it takes --json too */
+	int least, most;     /* operands */
 	const char *synopsis, *summary, *details;
 	int (*run)(const struct options *options);
 };
-
-/* A full disk or a closed pipe is an error and not silence. */
-static int flush_stdout(void)
-{
-	if (fflush(stdout) == 0 && !ferror(stdout))
-		return 0;
-	perror("tidegate: stdout");
-	return 1;
-}
-
-static const char *config_path(const struct options *options)
-{
-	if (options->config)
-		return options->config;
-	return access(HERE, F_OK) == 0 || access(ELSEWHERE, F_OK) != 0 ? HERE : ELSEWHERE;
-}
-
-/* It must compile; it is not run. */
-static void check_script(const struct config *config, const char *path, struct problems *problems)
-{
-	struct script_limits limits = {.memory_bytes = config->memory_bytes, .call_ms = config->call_ms};
-	char err[1024];
-	struct script *script = script_open(path, 0, limits, NULL, err, sizeof err);
-
-	if (script)
-		script_close(script);
-	else
-		problems_add(problems, "%s", err);
-}
-
-static int run_run(const struct options *options)
-{
-	struct problems problems = {0};
-	struct config *config = config_load(config_path(options), check_script, &problems);
-	int status = EXIT_CONFIG;
-
-	log_setup(LOG_LEVEL_INFO, LOG_TARGET_STDERR); /* until the configuration says where to */
-	for (size_t i = 0; i < problems.n; i++)
-		log_error("config", "%s", problems.lines[i]);
-	if (config)
-		status = run_agent(config, options->verbose);
-	problems_release(&problems);
-	config_free(config);
-	return status;
-}
-
-static int run_check(const struct options *options)
-{
-	const char *path = config_path(options);
-	struct problems problems = {0};
-	struct config *config = config_load(path, check_script, &problems);
-	int status = EXIT_CONFIG;
-
-	for (size_t i = 0; i < problems.n; i++)
-		fprintf(stderr, "%s\n", problems.lines[i]);
-	if (config) {
-		printf("%s: ok (%zu link%s, %zu script%s)\n", path, config->n_links, config->n_links == 1 ? "" : "s",
-		       config->n_scripts, config->n_scripts == 1 ? "" : "s");
-		status = flush_stdout();
-	}
-	problems_release(&problems);
-	config_free(config);
-	return status;
-}
-
-static int run_version(const struct options *options)
-{
-	(void)options;
-	printf("tidegate %s\n%s, libmosquitto %s, SQLite %s\n", VERSION, config_lua_version(), mqtt_library_version(),
-	       store_library_version());
-	return flush_stdout();
-}
 
 static int run_help(const struct options *options);
 
@@ -118,7 +31,7 @@ static const struct command commands[] = {
 		.details = "\n" CONFIG_OPTION
 			   "  -v       log at debug level\n\n"
 			   "Exit status: 0 stopped, 1 it failed, 78 the configuration or a script is wrong.\n",
-		.run = run_run,
+		.run = cli_run,
 	},
 	{
 		.name = "check",
@@ -127,7 +40,18 @@ static const struct command commands[] = {
 		.summary = "check configuration and scripts, name every problem",
 		.details = "\n" CONFIG_OPTION "\n"
 			   "Exit status: 0 all well, 78 problems; each is one line on stderr, file:line: message.\n",
-		.run = run_check,
+		.run = cli_check,
+	},
+	{
+		.name = "status",
+		.letters = "c:",
+		.json = true,
+		.synopsis = "status [-c FILE] [--json]",
+		.summary = "links, queues, scripts, losses of the running agent",
+		.details = "\n" CONFIG_OPTION JSON_OPTION "\n"
+			   "Asks the agent through the socket that is `control` in the configuration.\n"
+			   "Exit status: 0 it answered, 1 no agent answers.\n",
+		.run = cli_status,
 	},
 	{
 		.name = "version",
@@ -135,12 +59,12 @@ static const struct command commands[] = {
 		.synopsis = "version",
 		.summary = "print the versions of tidegate and of its libraries",
 		.details = "",
-		.run = run_version,
+		.run = cli_version,
 	},
 	{
 		.name = "help",
 		.letters = "",
-		.operand = true,
+		.most = 1,
 		.synopsis = "help [COMMAND]",
 		.summary = "print this, or what there is to know about a command",
 		.details = "",
@@ -162,7 +86,7 @@ static void print_usage(FILE *out)
 {
 	fprintf(out, "usage: tidegate COMMAND [OPTION]...\n\n");
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-20s %s\n", commands[i].synopsis, commands[i].summary);
+		fprintf(out, "  %-26s %s\n", commands[i].synopsis, commands[i].summary);
 }
 
 static void print_command(FILE *out, const struct command *command)
@@ -174,52 +98,60 @@ static int unknown_command(const char *name)
 {
 	fprintf(stderr, "tidegate: unknown command \"%s\"\n", name);
 	print_usage(stderr);
-	return EXIT_USAGE;
+	return CLI_USAGE;
 }
 
 static int run_help(const struct options *options)
 {
-	if (!options->operand) {
+	if (options->n_operands == 0) {
 		printf("tidegate %s keeps sensor readings until the collector has them\n\n", VERSION);
 		print_usage(stdout);
-		return flush_stdout();
+		return cli_flush();
 	}
-	const struct command *command = find_command(options->operand);
+	const struct command *command = find_command(options->operands[0]);
 	if (!command)
-		return unknown_command(options->operand);
+		return unknown_command(options->operands[0]);
 	print_command(stdout, command);
-	return flush_stdout();
+	return cli_flush();
 }
 
 static int bad_usage(const struct command *command, const char *what, const char *text)
 {
 	fprintf(stderr, "tidegate %s: %s %s\n", command->name, what, text);
 	print_command(stderr, command);
-	return EXIT_USAGE;
+	return CLI_USAGE;
 }
 
 /* Reads what follows the command's name. 0, or an exit status after a complaint. */
 static int read_options(const struct command *command, int argc, char **argv, struct options *options)
 {
+	enum { JSON = 256 }; /* no letter */
+	static const struct option long_options[] = {{"json", no_argument, NULL, JSON}, {NULL, 0, NULL, 0}};
 	char letters[16], option[] = "-?";
 	int letter;
 
-	snprintf(letters, sizeof letters, "+:%s", command->letters);
-	while ((letter = getopt(argc, argv, letters)) != -1) {
-		option[1] = (char)optopt;
+	snprintf(letters, sizeof letters, ":%s", command->letters);
+	opterr = 0;
+	while ((letter = getopt_long(argc, argv, letters, long_options, NULL)) != -1) {
 		if (letter == 'c')
 			options->config = optarg;
 		else if (letter == 'v')
 			options->verbose = true;
-		else if (letter == ':')
-			return bad_usage(command, "expected a value after", option);
+		else if (letter == JSON && command->json)
+			options->json = true;
 		else
-			return bad_usage(command, "unknown option", optopt == '-' ? argv[optind] : option);
+			break;
 	}
-	if (optind < argc && command->operand)
-		options->operand = argv[optind++];
-	if (optind < argc)
-		return bad_usage(command, "unexpected", argv[optind]);
+	option[1] = (char)optopt;
+	if (letter != -1)
+		return bad_usage(command, letter == ':' ? "expected a value after" : "unknown option",
+		                 optopt > 0 && optopt < JSON ? option : argv[optind - 1]);
+	options->operands = argv + optind;
+	options->n_operands = argc - optind;
+	if (options->n_operands > command->most)
+		return bad_usage(command, "unexpected", options->operands[command->most]);
+	if (options->n_operands < command->least)
+		return bad_usage(command, "expected", "what to do");
 	return 0;
 }
 
@@ -244,14 +176,14 @@ int main(int argc, char **argv)
 
 	if (argc < 2) {
 		print_usage(stderr);
-		return EXIT_USAGE;
+		return CLI_USAGE;
 	}
 	const struct command *command = find_command(command_name(argv[1]));
 	if (!command)
 		return unknown_command(argv[1]);
 	if (argc > 2 && asks_for_help(argv[2])) {
 		print_command(stdout, command);
-		return flush_stdout();
+		return cli_flush();
 	}
 	int status = read_options(command, argc - 1, argv + 1, &options);
 	return status ? status : command->run(&options);

@@ -49,16 +49,17 @@ static bool tell_agent(const struct agent *agent, struct answer *answer, size_t 
 
 /* ---- what is wrong ---- */
 
-static void problem(struct answer *answer, const char *part, const char *name, const char *what)
+/* `name` and `since` may be NULL: of no named part; since when is not known. */
+static void problem(struct answer *answer, const char *part, const char *name, const char *what, json_t *since)
 {
-	answer_line(answer, json_pack("{s:s, s:s, s:o*, s:o}", "kind", "problem", "part", part, "name",
-	                              name ? text(name) : NULL, "text", text(what)));
+	answer_line(answer, json_pack("{s:s, s:s, s:o*, s:o, s:o*}", "kind", "problem", "part", part, "name",
+	                              name ? text(name) : NULL, "text", text(what), "since_seconds", since));
 }
 
 static bool tell_store_problem(const struct agent *agent, struct answer *answer, size_t index)
 {
 	if (index == 0 && agent->store_failing)
-		problem(answer, "store", NULL, "cannot be written; links that bring messages are held until it can");
+		problem(answer, "store", NULL, "cannot be written; links that bring messages are held until it can", NULL);
 	return index == 0;
 }
 
@@ -74,7 +75,7 @@ static bool tell_link_problem(const struct agent *agent, struct answer *answer, 
 	if (link_connected(route->link) || link_unwanted(route->link))
 		return true;
 	snprintf(what, sizeof what, "down%s%s", report.problem[0] ? ": " : "", report.problem);
-	problem(answer, "link", link_name(route->link), what);
+	problem(answer, "link", link_name(route->link), what, json_real(seconds_since(agent, report.since_ms)));
 	return true;
 }
 
@@ -90,7 +91,7 @@ static bool tell_script_problem(const struct agent *agent, struct answer *answer
 		return true;
 	snprintf(what, sizeof what, "%llu of %llu calls failed", (unsigned long long)stats.errors,
 	         (unsigned long long)stats.calls);
-	problem(answer, "script", script_name(agent->scripts[index]), what);
+	problem(answer, "script", script_name(agent->scripts[index]), what, NULL);
 	return true;
 }
 

@@ -335,6 +335,28 @@ static void long_path(void)
 	      strstr(problems.lines[0], "ddd/agent.lua:3: attempt to concatenate"));
 }
 
+/* Who only wants to ask the agent need not be able to read its secrets. */
+static void glance(void)
+{
+	struct config *config;
+
+	problems_release(&problems);
+	write_file("agent.lua", "return { links = { core = { url = 'mqtt://a', password = file('nowhere'), windw = 3 } },\n"
+	                        "scripts = { 'none.lua' }, store = { path = '/nowhere/q.db' }, control = 'c.sock' }");
+	config = config_glance(in_directory("agent.lua"), &problems);
+	CHECK(config && is(config->control, in_directory("c.sock")) && is(config->store_path, "/nowhere/q.db"));
+	CHECK(problems.n >= 4);
+	config_free(config);
+	for (int i = 0; i < 3; i++) {
+		static const char *const hopeless[] = {"return 7", "return {", "error('no')"};
+
+		problems_release(&problems);
+		write_file("agent.lua", hopeless[i]);
+		CHECK(!config_glance(in_directory("agent.lua"), &problems) && problems.n == 1);
+	}
+	CHECK(!config_glance(in_directory("missing.lua"), &problems));
+}
+
 int main(void)
 {
 	config_test_begin();
@@ -350,6 +372,7 @@ int main(void)
 	RUN(env_and_file);
 	RUN(lines_of_keys);
 	RUN(long_path);
+	RUN(glance);
 	config_test_end();
 	return test_end();
 }

@@ -1,0 +1,42 @@
+/* The commands of the command line. main.c finds one, reads its options and calls
+ * its function, which returns the exit status; data goes to stdout, complaints to
+ * stderr. */
+#ifndef TIDEGATE_CLI_H
+#define TIDEGATE_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define CLI_FAILED 1
+#define CLI_USAGE  64 /* sysexits(3) */
+#define CLI_CONFIG 78
+
+#define CLI_HERE      "agent.lua" /* the configuration, if it is there, */
+#define CLI_ELSEWHERE "/etc/tidegate/agent.lua"
+
+struct problems;
+
+struct options {
+	const char *config; /* NULL: not given */
+	bool verbose, json;
+	char **operands;
+	int n_operands; /* as many as the command takes */
+};
+
+int cli_run(const struct options *options);
+int cli_check(const struct options *options);
+int cli_status(const struct options *options);
+int cli_dead(const struct options *options);
+int cli_version(const struct options *options);
+
+/* ---- for the commands ---- */
+
+/* The file named with -c, or the one that is there. */
+const char *cli_config_path(const struct options *options);
+
+/* A full disk or a closed pipe is an error and not silence: 0, or 1 after a complaint. */
+int cli_flush(void);
+
+void cli_print_problems(const struct problems *problems);
+
+#endif

@@ -1,0 +1,130 @@
+/* One request out, lines in until the last one, which says how it went. */
+#include "cli_client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PATIENCE_S 40 /* with an agent that does not answer: it may keep us waiting for a place */
+
+int client_connect(const char *path, bool *absent, char *err, size_t err_size)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct timeval patience = {.tv_sec = PATIENCE_S};
+	int fd;
+
+	*absent = false;
+	if (strlen(path) >= sizeof address.sun_path) {
+		snprintf(err, err_size, "%s: too long for a socket", path);
+		return -1;
+	}
+	memcpy(address.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == 0 &&
+	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+		return fd;
+	*absent = fd >= 0 && (errno == ENOENT || errno == ECONNREFUSED);
+	snprintf(err, err_size, "no agent answers at %s: %s", path, errno == EAGAIN ? "it is too busy" : strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+enum last { NOT_LAST, LAST_OK, LAST_ERROR };
+
+/* Looks at a line, and tells it if it is not the last. */
+static enum last take_line(const char *text, size_t size, client_line *line, void *arg, char *err, size_t err_size)
+{
+	json_error_t wrong;
+	json_t *object = json_loadb(text, size, JSON_ALLOW_NUL, &wrong);
+	const char *error = json_string_value(json_object_get(object, "error"));
+	enum last last = LAST_ERROR;
+
+	if (!object)
+		snprintf(err, err_size, "the answer cannot be read: %s", wrong.text);
+	else if (error)
+		snprintf(err, err_size, "%s", error);
+	else
+		last = json_is_true(json_object_get(object, "ok")) ? LAST_OK : NOT_LAST;
+	if (last == NOT_LAST)
+		line(arg, text, size, object);
+	json_decref(object);
+	return last;
+}
+
+static int read_answer(FILE *stream, client_line *line, void *arg, char *err, size_t err_size)
+{
+	enum last last = NOT_LAST;
+	char *text = NULL;
+	size_t room = 0;
+	ssize_t size;
+
+	while (last == NOT_LAST && (size = getline(&text, &room, stream)) > 0) {
+		size -= text[size - 1] == '\n';
+		last = take_line(text, (size_t)size, line, arg, err, err_size);
+	}
+	if (last == NOT_LAST)
+		snprintf(err, err_size, "the agent %s", ferror(stream) && errno == EAGAIN ? "does not answer" : "hung up");
+	free(text);
+	return last == LAST_OK ? 0 : -1;
+}
+
+int client_ask(int fd, json_t *request, client_line *line, void *arg, char *err, size_t err_size)
+{
+	FILE *stream = fdopen(fd, "r+");
+	int result = -1;
+
+	if (!stream) {
+		snprintf(err, err_size, "out of memory");
+		close(fd);
+	} else if (json_dumpf(request, stream, JSON_COMPACT) < 0 || fputc('\n', stream) == EOF || fflush(stream) != 0) {
+		snprintf(err, err_size, "the agent does not take the request: %s", strerror(errno));
+	} else {
+		result = read_answer(stream, line, arg, err, err_size);
+	}
+	if (stream)
+		fclose(stream);
+	json_decref(request);
+	return result;
+}
+
+/* Tells the lines of one piece. */
+static enum last take_piece(const char *data, size_t size, client_line *line, void *arg, char *err, size_t err_size)
+{
+	const char *end = data + size;
+	enum last last = NOT_LAST;
+
+	while (last == NOT_LAST && data < end) {
+		size_t length = (size_t)((const char *)memchr(data, '\n', (size_t)(end - data)) - data);
+
+		last = take_line(data, length, line, arg, err, err_size);
+		data += length + 1;
+	}
+	return last;
+}
+
+int client_ask_here(const struct answer_command *const *commands, void *agent, json_t *request, client_line *line,
+                    void *arg, char *err, size_t err_size)
+{
+	char *text = json_dumps(request, JSON_COMPACT);
+	struct answer *answer = text ? answer_open(commands, agent, text, strlen(text)) : NULL;
+	enum last last = NOT_LAST;
+	const char *data;
+	size_t size;
+
+	snprintf(err, err_size, "out of memory");
+	while (answer && last == NOT_LAST && (data = answer_data(answer, &size)) != NULL) {
+		last = take_piece(data, size, line, arg, err, err_size);
+		answer_taken(answer, size);
+	}
+	answer_close(answer);
+	free(text);
+	json_decref(request);
+	return last == LAST_OK ? 0 : -1;
+}

@@ -1,0 +1,87 @@
+/* run, check and version. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "config.h"
+#include "log.h"
+#include "mqtt.h"
+#include "run.h"
+#include "script.h"
+#include "store.h"
+
+const char *cli_config_path(const struct options *options)
+{
+	if (options->config)
+		return options->config;
+	return access(CLI_HERE, F_OK) == 0 || access(CLI_ELSEWHERE, F_OK) != 0 ? CLI_HERE : CLI_ELSEWHERE;
+}
+
+int cli_flush(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return 0;
+	perror("tidegate: stdout");
+	return CLI_FAILED;
+}
+
+void cli_print_problems(const struct problems *problems)
+{
+	for (size_t i = 0; i < problems->n; i++)
+		fprintf(stderr, "%s\n", problems->lines[i]);
+}
+
+/* It must compile; it is not run. */
+static void check_script(const struct config *config, const char *path, struct problems *problems)
+{
+	struct script_limits limits = {.memory_bytes = config->memory_bytes, .call_ms = config->call_ms};
+	char err[1024];
+	struct script *script = script_open(path, 0, limits, NULL, err, sizeof err);
+
+	if (script)
+		script_close(script);
+	else
+		problems_add(problems, "%s", err);
+}
+
+int cli_run(const struct options *options)
+{
+	struct problems problems = {0};
+	struct config *config = config_load(cli_config_path(options), check_script, &problems);
+	int status = CLI_CONFIG;
+
+	log_setup(LOG_LEVEL_INFO, LOG_TARGET_STDERR); /* until the configuration says where to */
+	for (size_t i = 0; i < problems.n; i++)
+		log_error("config", "%s", problems.lines[i]);
+	if (config)
+		status = run_agent(config, options->verbose);
+	problems_release(&problems);
+	config_free(config);
+	return status;
+}
+
+int cli_check(const struct options *options)
+{
+	const char *path = cli_config_path(options);
+	struct problems problems = {0};
+	struct config *config = config_load(path, check_script, &problems);
+	int status = CLI_CONFIG;
+
+	cli_print_problems(&problems);
+	if (config) {
+		printf("%s: ok (%zu link%s, %zu script%s)\n", path, config->n_links, config->n_links == 1 ? "" : "s",
+		       config->n_scripts, config->n_scripts == 1 ? "" : "s");
+		status = cli_flush();
+	}
+	problems_release(&problems);
+	config_free(config);
+	return status;
+}
+
+int cli_version(const struct options *options)
+{
+	(void)options;
+	printf("tidegate %s\n%s, libmosquitto %s, SQLite %s\n", VERSION, config_lua_version(), mqtt_library_version(),
+	       store_library_version());
+	return cli_flush();
+}

@@ -1,0 +1,167 @@
+--- `tidegate status`: what the running agent says about itself.
+local cjson = require "cjson"
+local gateway = require "lib.gateway"
+local loop = require "lib.loop"
+local net = require "lib.net"
+local tidegate = require "lib.tidegate"
+
+-- The lines of `status --json`, by kind; links, queues and scripts by name.
+local function status(agent)
+	local code, out, err = agent:command("status", "--json")
+	assert(code == 0, err)
+	local lines = { problem = {}, link = {}, queue = {}, script = {}, loss = {} }
+	for text in out:gmatch("[^\n]+") do
+		local line = cjson.decode(text)
+		local list = lines[line.kind]
+		if line.kind == "problem" or line.kind == "loss" then
+			table.insert(list, line)
+		elseif list then
+			list[line.link or line.script] = line
+		else
+			lines[line.kind] = line
+		end
+	end
+	return lines
+end
+
+local function start(options)
+	options = options or {}
+	options.config = options.config or {}
+	options.config.control = "control.sock"
+	return gateway.start(options)
+end
+
+describe("status:", function()
+	it("tells links, queues, scripts and the store while all is well", function()
+		local g = start()
+		g:publish_readings(1, 30)
+		g:wait_readings(30)
+		g:await_taken()
+		local s = loop.eventually(function()
+			local s = status(g.agent)
+			return s.queue.core.messages == 0 and s.link.core.acknowledged == 30 and s
+		end, "all is acknowledged")
+		assert.same({}, s.problem)
+		assert.equal("gw", s.agent.name)
+		assert.equal(g.agent:pid(), s.agent.pid)
+		assert.truthy(s.agent.version:match("^%d+%.%d+%.%d+$"))
+		assert.truthy(s.agent.instance:match("^%x+$"))
+		assert(s.agent.uptime_seconds > 0 and s.agent.uptime_seconds < 60)
+		assert.equal(true, s.link.core.up)
+		assert.equal("up", s.link.core.state)
+		assert.equal("mqtt://127.0.0.1:" .. g.uplink.port, s.link.core.url)
+		assert.equal(30, s.link.core.sent)
+		assert.equal(30, s.link.field.received)
+		assert.equal(0, s.link.core.reconnects)
+		assert.equal(0, s.queue.core.bytes)
+		assert.equal(0, s.queue.core.in_flight)
+		assert.equal(0, s.script["rules.lua"].errors)
+		assert(s.script["rules.lua"].calls >= 30 and s.script["rules.lua"].memory_bytes > 1000)
+		assert.equal(g.agent.queue_path, s.store.path)
+		assert(s.store.bytes > 0 and s.store.commits > 0 and s.store.commit_failures == 0)
+
+		local code, text = g.agent:command("status")
+		assert.equal(0, code)
+		assert.falsy(text:find("!", 1, true))
+		assert.truthy(text:find("gw: tidegate ", 1, true))
+		assert.truthy(text:match("core%s+up%s+%d+ s%s+mqtt://127.0.0.1:" .. g.uplink.port))
+		assert.truthy(text:match("core%s+0%s+30%s+30%s+0%s+0\n"))
+		assert.truthy(text:match("field%s+30%s+0%s+0%s+0%s+0\n"))
+		assert.truthy(text:match("rules.lua%s+%d+%s+0%s+%d+ KB\n"))
+		for line in text:gmatch("[^\n]+") do
+			assert(#line <= 80 or line:find("^store"), line)
+		end
+	end)
+
+	it("says first what is wrong: a link that is down, with the reason, and a script that fails", function()
+		local g = start { script = [[
+			function on_message(topic, payload)
+				mqtt.pub(topic, payload)
+				if payload == "r7" then error("seven") end
+			end
+		]] }
+		g:publish_readings(1, 6)
+		g:wait_readings(6)
+		g.uplink.cut()
+		g:publish_readings(7, 10)
+		local s = loop.eventually(function()
+			local s = status(g.agent)
+			return s.link.core.state == "waiting" and s.queue.core.messages == 3 and s.script["rules.lua"].errors == 1 and s
+		end, "the link is down")
+		assert.equal(false, s.link.core.up)
+		assert(s.link.core.reconnects >= 1)
+		assert.equal("link", s.problem[1].part)
+		assert.equal("core", s.problem[1].name)
+		assert.truthy(s.problem[1].text:find("^down: %S"))
+		assert.equal("script", s.problem[2].part)
+		local _, text = g.agent:command("status")
+		local problems = text:find("! link core: down: ", 1, true)
+		assert.truthy(problems)
+		assert.truthy(text:find("! script rules.lua: 1 of ", problems, true))
+		assert(problems < text:find("mqtt://", 1, true))
+		g.uplink.restore()
+		loop.eventually(function()
+			local later = status(g.agent)
+			return later.link.core.up and later.link.core.since_seconds < 5 and #later.problem == 1
+		end, "the link is up again")
+	end)
+
+	it("tells no password", function()
+		local agent = tidegate.start {
+			config = {
+				control = "control.sock",
+				links = { core = { url = "mqtt://someone:geheim@127.0.0.1:" .. net.free_port() } },
+			},
+		}
+		agent:wait_log("running")
+		local _, json = agent:command("status", "--json")
+		local _, text = agent:command("status")
+		assert.truthy(json:find("mqtt://127.0.0.1", 1, true))
+		assert.falsy((json .. text):find("geheim", 1, true))
+	end)
+
+	it("needs no secret and no script to ask", function()
+		local g = start()
+		g.config.links.core.password = "x"
+		g.config.links.core.username = "y"
+		g.config.scripts = { "gone.lua" }
+		g.config.control = "control.sock"
+		g.agent:configure(g.config)
+		local code, out = g.agent:command("status")
+		assert.equal(0, code)
+		assert.truthy(out:find("core", 1, true))
+	end)
+
+	describe("when nobody answers, it fails and", function()
+		it("names the socket", function()
+			local agent = tidegate.new { config = { control = "control.sock", links = { core = { url = "mqtt://127.0.0.1" } } } }
+			local code, out, err = agent:command("status")
+			assert.equal(1, code)
+			assert.equal("", out)
+			assert.truthy(err:find("no agent answers at " .. agent.directory .. "/control.sock", 1, true), err)
+		end)
+
+		it("names the socket that a killed agent left", function()
+			local g = start()
+			g.agent:kill()
+			local code, _, err = g.agent:command("status")
+			assert.equal(1, code)
+			assert.truthy(err:find("control.sock: Connection refused", 1, true), err)
+		end)
+
+		it("says what to configure", function()
+			local g = gateway.start()
+			local code, out, err = g.agent:command("status")
+			assert.equal(1, code)
+			assert.equal("", out)
+			assert.truthy(err:find("names no `control`", 1, true), err)
+		end)
+
+		it("says why agent.lua cannot be read", function()
+			local agent = tidegate.new { config = "return {" }
+			local code, _, err = agent:command("status")
+			assert.equal(78, code)
+			assert.truthy(err:find("agent.lua:1:", 1, true), err)
+		end)
+	end)
+end)
