@@ -98,9 +98,9 @@ bench: deps-bench ## beside mosquitto's bridge, Paho C and a Python script
 # ---- testing it ----
 
 test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
-	$(MAKE) all $(BUILD)/load
+	$(MAKE) all $(BUILD)/load $(BUILD)/shim.so
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
-	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
+	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate SHIM=$(BUILD)/shim.so tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
 
 test32: deps-cross ## the unit tests on a 32-bit machine (armhf, under qemu)
 	tests/cross.sh $(STORE_TESTS) $(AGENT_TESTS)
@@ -132,13 +132,17 @@ $(BUILD)/load: tests/tools/load.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< $(MOSQ_LIBS) -lpthread
 
+$(BUILD)/shim.so: tests/tools/shim.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -shared -fPIC -o $@ $<
+
 $(BUILD)/paho_forward: tests/bench/paho_forward.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< -lpaho-mqtt3as -lpthread
 
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
-	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-gcc/load
-	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-clang/load
+	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-gcc/load $(BUILD)/lint-gcc/shim.so
+	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-clang/load $(BUILD)/lint-clang/shim.so
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools tests/torture
 	luacheck --quiet scripts tests agent.lua.example

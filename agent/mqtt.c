@@ -69,11 +69,11 @@ void mqtt_explain(int rc, char *err, size_t err_size)
 {
 	if (rc == MOSQ_ERR_ERRNO && errno == EINTR) /* attempt_nudge() */
 		snprintf(err, err_size, "no answer");
-	else if (rc == MOSQ_ERR_ERRNO)
+	else if (rc == MOSQ_ERR_ERRNO && errno != 0)
 		snprintf(err, err_size, "%s", strerror(errno));
 	else if (rc == MOSQ_ERR_EAI)
 		snprintf(err, err_size, "name look-up: %s", gai_strerror(errno));
-	else if (rc == MOSQ_ERR_CONN_LOST)
+	else if (rc == MOSQ_ERR_CONN_LOST || rc == MOSQ_ERR_ERRNO)
 		snprintf(err, err_size, "the broker closed the connection");
 	else
 		snprintf(err, err_size, "%s", mosquitto_strerror(rc));

@@ -10,11 +10,11 @@
 #define IDS 65535
 #define STEP_MAX 16384 /* a longer way forward is a way back */
 #define NOTE_EVERY REDELIVERY_MOST /* messages, while nothing else makes a commit */
-#define RECORD_CHARS 20 /* in a note: 4 hexadecimal digits of id, 16 of hash */
+#define RECORD_CHARS 12 /* in a note: 4 hexadecimal digits of id, 8 of hash */
 #define HEAD_CHARS 80
 
 struct record {
-	uint64_t hash;
+	uint32_t hash; /* half of it: the id says nearly all */
 	uint16_t id;
 };
 
@@ -25,7 +25,7 @@ struct redelivery {
 	unsigned needed;  /* the run that proves them cyclic */
 	unsigned run;     /* new ids that went forward in a row */
 	uint16_t last;    /* the newest; 0: none yet */
-	size_t batch, batch_before; /* taken since the last note, and between the two before */
+	size_t batches[REDELIVERY_BATCHES]; /* how many each took; the first since the last note */
 	bool judged;      /* the judgement has changed since the last note */
 	size_t first, n;  /* in the ring, oldest first */
 	struct record ring[REDELIVERY_MOST];
@@ -99,23 +99,21 @@ static struct record *record_at(struct redelivery *redelivery, size_t i)
 	return &redelivery->ring[(redelivery->first + i) % REDELIVERY_MOST];
 }
 
-static void forget_oldest(struct redelivery *redelivery, size_t n)
-{
-	redelivery->first = (redelivery->first + n) % REDELIVERY_MOST;
-	redelivery->n -= n;
-}
-
 static void record(struct redelivery *redelivery, struct record taken)
 {
 	if (redelivery->n == REDELIVERY_MOST)
-		forget_oldest(redelivery, 1);
-	*record_at(redelivery, redelivery->n++) = taken;
-	redelivery->batch++;
+		redelivery->first = (redelivery->first + 1) % REDELIVERY_MOST;
+	else
+		redelivery->n++;
+	*record_at(redelivery, redelivery->n - 1) = taken;
+	redelivery->batches[0]++;
 }
 
 static struct record record_of(const struct inbound *message)
 {
-	return (struct record){.id = (uint16_t)message->id, .hash = redelivery_hash(message->topic, message->payload)};
+	uint64_t hash = redelivery_hash(message->topic, message->payload);
+
+	return (struct record){.id = (uint16_t)message->id, .hash = (uint32_t)(hash ^ hash >> 32)};
 }
 
 /* The newest message of that id decides. */
@@ -167,41 +165,49 @@ void redelivery_taken(struct redelivery *redelivery, const struct inbound *messa
 
 /* ---- across processes ---- */
 
-static void trim(struct redelivery *redelivery)
+/* How many of the newest the next process may see again. */
+static size_t worth_noting(const struct redelivery *redelivery)
 {
-	size_t keep = redelivery->batch + redelivery->batch_before;
+	size_t n = 0;
 
-	keep = keep < REDELIVERY_LEAST ? REDELIVERY_LEAST : keep;
-	if (redelivery->n > keep)
-		forget_oldest(redelivery, redelivery->n - keep);
-	redelivery->batch_before = redelivery->batch;
-	redelivery->batch = 0;
+	if (!proven(redelivery))
+		return 0;
+	for (size_t i = 0; i < REDELIVERY_BATCHES; i++)
+		n += redelivery->batches[i];
+	n = n < REDELIVERY_LEAST ? REDELIVERY_LEAST : n;
+	return n < redelivery->n ? n : redelivery->n;
+}
+
+static void end_batch(struct redelivery *redelivery)
+{
+	memmove(redelivery->batches + 1, redelivery->batches, sizeof redelivery->batches - sizeof *redelivery->batches);
+	redelivery->batches[0] = 0;
+	redelivery->judged = false;
 }
 
 bool redelivery_note_due(const struct redelivery *redelivery)
 {
-	return redelivery->judged || redelivery->batch >= NOTE_EVERY;
+	return redelivery->judged || redelivery->batches[0] >= NOTE_EVERY;
 }
 
 char *redelivery_note(struct redelivery *redelivery)
 {
-	bool all = proven(redelivery);
+	size_t n = worth_noting(redelivery);
 	char *text, *at;
 
-	if (!redelivery_note_due(redelivery) && (!all || redelivery->batch == 0))
+	if (!redelivery_note_due(redelivery) && (n == 0 || redelivery->batches[0] == 0))
 		return NULL;
-	text = malloc(HEAD_CHARS + redelivery->n * RECORD_CHARS + 1);
+	text = malloc(HEAD_CHARS + n * RECORD_CHARS + 1);
 	if (!text)
 		return NULL;
-	trim(redelivery);
 	at = text + snprintf(text, HEAD_CHARS, "%016" PRIx64 " %d %u %u ", redelivery->session, redelivery->broken,
 	                     redelivery->run, (unsigned)redelivery->last);
-	for (size_t i = 0; all && i < redelivery->n; i++) {
+	for (size_t i = redelivery->n - n; i < redelivery->n; i++) {
 		const struct record *taken = record_at(redelivery, i);
 
-		at += snprintf(at, RECORD_CHARS + 1, "%04x%016" PRIx64, (unsigned)taken->id, taken->hash);
+		at += snprintf(at, RECORD_CHARS + 1, "%04x%08" PRIx32, (unsigned)taken->id, taken->hash);
 	}
-	redelivery->judged = false;
+	end_batch(redelivery);
 	return text;
 }
 
@@ -219,7 +225,7 @@ void redelivery_restore(struct redelivery *redelivery, const char *note)
 	redelivery->broken = broken;
 	redelivery->run = run;
 	redelivery->last = (uint16_t)last;
-	for (note += used; sscanf(note, "%4" SCNx16 "%16" SCNx64, &taken.id, &taken.hash) == 2; note += RECORD_CHARS)
+	for (note += used; sscanf(note, "%4" SCNx16 "%8" SCNx32, &taken.id, &taken.hash) == 2; note += RECORD_CHARS)
 		record(redelivery, taken);
-	redelivery->batch = 0;
+	redelivery->batches[0] = 0;
 }

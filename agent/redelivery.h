@@ -24,8 +24,11 @@
  * ids again would have done so. */
 #define REDELIVERY_RUN 2048
 
-#define REDELIVERY_LEAST 64  /* messages remembered: those of the last two batches, at least these, */
-#define REDELIVERY_MOST 1024 /* and at most those */
+/* Remembered are the last messages, so many; across processes, as every commit
+ * carries them, only those of the last batches, and at least some. */
+#define REDELIVERY_MOST 1024
+#define REDELIVERY_BATCHES 8
+#define REDELIVERY_LEAST 64
 
 struct redelivery;
 
