@@ -34,6 +34,8 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 
 STORE_SOURCES = store/dead.c \
                 store/ledger.c \
+                store/quarantine.c \
+                store/salvage.c \
                 store/notes.c store/queue.c store/schema.c store/store.c
 AGENT_SOURCES = agent/answer.c \
                 agent/cli_client.c \
@@ -50,6 +52,7 @@ AGENT_SOURCES = agent/answer.c \
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c
 STORE_TESTS   = test_store test_queue \
+                test_salvage \
                 test_dead \
                 test_ledger
 AGENT_TESTS   = test_answer \
@@ -111,6 +114,11 @@ tests: $(TESTS)
 $(BUILD)/tests/test_store: tests/unit/test_store.c $(BUILD)/libstore.a Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(BUILD)/libstore.a $(SQLITE_LIBS)
+
+# Waits little for locks that will not go.
+$(BUILD)/tests/test_salvage: tests/unit/test_salvage.c $(STORE_SOURCES) Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/unit -DLOCK_WAIT_MS=300 $(LDFLAGS) -o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
 
 # With a tiny read-ahead, so that every path between memory and disk is taken.
 $(BUILD)/tests/test_queue: tests/unit/test_queue.c $(STORE_SOURCES) Makefile

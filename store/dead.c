@@ -460,11 +460,6 @@ static int load(struct dead *dead)
 {
 	struct store *store = dead->store;
 
-	/* The small columns first: they can be read without the rest. */
-	if (store_exec(store, "CREATE TABLE IF NOT EXISTS dead (id INTEGER PRIMARY KEY, link TEXT NOT NULL,"
-	                      " script TEXT NOT NULL, reason TEXT NOT NULL, time_ms INTEGER, flags INTEGER, tries INTEGER, retry INTEGER,"
-	                      " topic BLOB NOT NULL, payload BLOB NOT NULL, properties BLOB NOT NULL)") < 0)
-		return -1;
 	if (store_prepare(store, &dead->insert, "INSERT INTO dead VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)", 0) < 0 ||
 	    store_prepare(store, &dead->get,
 	                  "SELECT link, script, reason, time_ms, flags, topic, payload, properties FROM dead WHERE id = ?1",

@@ -17,8 +17,6 @@
 #endif
 #define TEXT_SIZE 256 /* of a topic or a reason, as it is kept */
 
-#define STRING(number) STRING_OF(number)
-#define STRING_OF(text) #text
 
 struct record {
 	uint64_t id; /* of its row; later records have higher ones */
@@ -537,11 +535,6 @@ static int load(struct ledger *ledger)
 	struct store *store = ledger->store;
 
 	if (store_exec(store,
-	               "CREATE TABLE IF NOT EXISTS loss (id INTEGER PRIMARY KEY, link TEXT NOT NULL, topic TEXT NOT NULL,"
-	               " reason TEXT NOT NULL, first_seq INTEGER, last_seq INTEGER, first_time_ms INTEGER,"
-	               " last_time_ms INTEGER, count INTEGER, bytes INTEGER, reported INTEGER);"
-	               "CREATE TABLE IF NOT EXISTS loss_total (link TEXT, reason TEXT, count INTEGER,"
-	               " PRIMARY KEY (link, reason)) WITHOUT ROWID;"
 	               /* A version that keeps more may have been here. */
 	               "DELETE FROM loss WHERE id <= (SELECT id FROM loss ORDER BY id DESC LIMIT 1 OFFSET " STRING(
 	                       LEDGER_RECORDS) ")") < 0)

@@ -46,6 +46,8 @@ uint32_t store_name_id(struct store *store, const char *text)
 	    sqlite3_prepare_v2(store->database, "SELECT id FROM name WHERE name = ?1", -1, &find, NULL) == SQLITE_OK &&
 	    sqlite3_bind_text(find, 1, text, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(find) == SQLITE_ROW)
 		id = (uint32_t)sqlite3_column_int64(find, 0);
+	if (id == 0)
+		store_failed(store);
 	sqlite3_finalize(insert);
 	sqlite3_finalize(find);
 	if (id != 0 && !remember_name(store, id, text))
@@ -67,6 +69,8 @@ const char *store_name(struct store *store, uint32_t id)
 		struct name *name = remember_name(store, id, (const char *)sqlite3_column_text(find, 0));
 
 		text = name ? name->text : NULL;
+	} else {
+		store_failed(store);
 	}
 	sqlite3_finalize(find);
 	return text;
@@ -174,11 +178,15 @@ int notes_load(struct store *store)
 	int step = SQLITE_ERROR;
 
 	if (sqlite3_prepare_v2(store->database, "SELECT name, text FROM note", -1, &statement, NULL) == SQLITE_OK)
-		while ((step = sqlite3_step(statement)) == SQLITE_ROW)
-			if (store_set_note(store, (const char *)sqlite3_column_text(statement, 0),
-			                   (const char *)sqlite3_column_text(statement, 1)) < 0)
+		while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
+			const char *name = (const char *)sqlite3_column_text(statement, 0);
+			const char *text = (const char *)sqlite3_column_text(statement, 1);
+
+			if (name && text && store_set_note(store, name, text) < 0)
 				break;
+		}
 	sqlite3_finalize(statement);
+	store_failed(store);
 	notes_written(store);
 	return step == SQLITE_DONE ? 0 : -1;
 }

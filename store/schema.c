@@ -1,22 +1,15 @@
 /* Makes a database file ours: how SQLite is to treat it, what is in it, whose it
  * is, and that it can be written at all. */
+#include "schema.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "store_internal.h"
-
-#define APPLICATION_ID 0x54494445 /* "TIDE" in the file's header */
 #define SCHEMA_VERSION 2
+#define NUMBER_MAX (UINT64_C(1) << 58)
 
-#define STRING(number) STRING_OF(number)
-#define STRING_OF(text) #text
-
-int schema_set_meta(struct store *store, const char *key, const char *text)
-{
-	sqlite3_bind_text(store->set_meta, 1, key, -1, SQLITE_STATIC);
-	sqlite3_bind_text(store->set_meta, 2, text, -1, SQLITE_STATIC);
-	return store_step(store->set_meta);
-}
 
 /* ---- migrations: each from its version to the next; a new file passes through all ---- */
 
@@ -30,7 +23,8 @@ static int create_1(struct store *store)
 	                         "INSERT INTO meta VALUES ('seq_limit', '1')");
 }
 
-/* Queues know when a message expires, and since when it waits. */
+/* Queues know when a message expires, and since when it waits; losses are recorded,
+ * and what cannot be handled is kept. */
 static int migrate_1(struct store *store)
 {
 	int64_t id = 0;
@@ -39,14 +33,25 @@ static int migrate_1(struct store *store)
 	for (;;) {
 		snprintf(sql, sizeof sql, "SELECT min(id) FROM link WHERE id > %lld", (long long)id);
 		id = store_integer(store, sql, -1);
-		if (id <= 0)
-			return id == 0 ? 0 : -1;
+		if (id < 0)
+			return -1;
+		if (id == 0)
+			break;
 		snprintf(sql, sizeof sql,
 		         "ALTER TABLE queue_%lld ADD COLUMN age_ms INTEGER; ALTER TABLE queue_%lld ADD COLUMN expires_ms INTEGER",
 		         (long long)id, (long long)id);
 		if (store_exec(store, sql) < 0)
 			return -1;
 	}
+	return store_exec(store, "CREATE TABLE loss (id INTEGER PRIMARY KEY, link TEXT NOT NULL, topic TEXT NOT NULL,"
+	                         " reason TEXT NOT NULL, first_seq INTEGER, last_seq INTEGER, first_time_ms INTEGER,"
+	                         " last_time_ms INTEGER, count INTEGER, bytes INTEGER, reported INTEGER);"
+	                         "CREATE TABLE loss_total (link TEXT, reason TEXT, count INTEGER,"
+	                         " PRIMARY KEY (link, reason)) WITHOUT ROWID;"
+	                         /* The small columns first: they can be read without the rest. */
+	                         "CREATE TABLE dead (id INTEGER PRIMARY KEY, link TEXT NOT NULL, script TEXT NOT NULL,"
+	                         " reason TEXT NOT NULL, time_ms INTEGER, flags INTEGER, tries INTEGER, retry INTEGER,"
+	                         " topic BLOB NOT NULL, payload BLOB NOT NULL, properties BLOB NOT NULL)");
 }
 
 static int (*const migrations[SCHEMA_VERSION])(struct store *store) = {create_1, migrate_1};
@@ -68,6 +73,85 @@ static int migrate(struct store *store, int64_t version)
 	return store_exec(store, sql);
 }
 
+int schema_create(struct store *store)
+{
+	/* auto_vacuum must precede the first write. */
+	return store_exec(store, "PRAGMA auto_vacuum = INCREMENTAL") < 0 ? -1 : migrate(store, 0);
+}
+
+/* ---- what is in the file ---- */
+
+bool schema_meta(struct store *store, const char *key, char *text, size_t size)
+{
+	sqlite3_stmt *statement = NULL;
+	bool found = sqlite3_prepare_v2(store->database, "SELECT value FROM meta WHERE key = ?1", -1, &statement, NULL) ==
+	                     SQLITE_OK &&
+	             sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC) == SQLITE_OK &&
+	             sqlite3_step(statement) == SQLITE_ROW && sqlite3_column_text(statement, 0);
+
+	snprintf(text, size, "%s", found ? (const char *)sqlite3_column_text(statement, 0) : "");
+	sqlite3_finalize(statement);
+	return found;
+}
+
+uint64_t schema_meta_number(struct store *store, const char *key)
+{
+	char text[24], *end;
+	uint64_t number;
+
+	if (!schema_meta(store, key, text, sizeof text))
+		return 0;
+	number = strtoull(text, &end, 10);
+	return *end || number >= NUMBER_MAX ? 0 : number;
+}
+
+int schema_set_meta(struct store *store, const char *key, const char *text)
+{
+	sqlite3_bind_text(store->set_meta, 1, key, -1, SQLITE_STATIC);
+	sqlite3_bind_text(store->set_meta, 2, text, -1, SQLITE_STATIC);
+	return store_step(store->set_meta);
+}
+
+/* What was salvaged when this file was made, if that was not told yet. */
+static void load_salvage(struct store *store)
+{
+	struct store_salvage *salvaged = &store->salvaged;
+	char told[8], name[sizeof salvaged->moved_to];
+	const char *slash = strrchr(store->path, '/');
+
+	store->stats.salvages = schema_meta_number(store, "salvages");
+	store->news = schema_meta(store, "salvage_untold", told, sizeof told);
+	if (!store->news)
+		return;
+	schema_meta(store, "salvage_to", name, sizeof name);
+	store_fail(salvaged->moved_to, sizeof salvaged->moved_to, "%.*s%s", slash ? (int)(slash + 1 - store->path) : 0,
+	           store->path, name);
+	schema_meta(store, "salvage_why", salvaged->why, sizeof salvaged->why);
+	salvaged->messages = schema_meta_number(store, "salvage_messages");
+	salvaged->gaps = schema_meta_number(store, "salvage_gaps");
+}
+
+static int load(struct store *store)
+{
+	if (schema_meta(store, "instance", store->instance, sizeof store->instance) &&
+	    strlen(store->instance) == sizeof store->instance - 1)
+		store->next_seq = store->seq_limit = schema_meta_number(store, "seq_limit");
+	if (store->seq_limit == 0)
+		return -1;
+	load_salvage(store);
+	return notes_load(store);
+}
+
+static int prepare(struct store *store)
+{
+	return store_prepare(store, &store->begin, "BEGIN IMMEDIATE", 0) < 0 ||
+	                       store_prepare(store, &store->commit, "COMMIT", 0) < 0 ||
+	                       store_prepare(store, &store->rollback, "ROLLBACK", 0) < 0 ||
+	                       store_prepare(store, &store->set_meta, "INSERT OR REPLACE INTO meta VALUES (?1, ?2)", 0) < 0
+	               ? -1
+	               : 0;
+}
+
 /* ---- opening ---- */
 
 /* Where write-ahead logging does not work, SQLite keeps the mode it had and says so. */
@@ -87,110 +171,101 @@ static int use_wal(struct store *store)
 	return wal ? 0 : store_exec(store, "PRAGMA journal_mode = TRUNCATE");
 }
 
-/* Durability and size; must precede the first write to a new file (auto_vacuum). */
-static int configure(struct store *store, enum store_durability durability)
+static int configure(struct store *store)
 {
-	static const char *const levels[] = {"PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
-	                                     "PRAGMA synchronous = OFF"};
-
-	/* EXCLUSIVE before WAL: then there is no shared-memory file, which some flash file systems cannot have. */
-	if (store_exec(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA auto_vacuum = INCREMENTAL;") < 0 ||
-	    use_wal(store) < 0)
-		return -1;
-	/* Some distributions switch secure_delete on: then every page that is freed is overwritten and written again. */
-	return store_exec(store, levels[durability]) < 0 ||
-	                       store_exec(store, "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = OFF;"
-	                                         "PRAGMA journal_size_limit = " STRING(WAL_BYTES)) < 0
+	/* Some distributions switch secure_delete on: then every page that is freed is overwritten and written again.
+	 * auto_vacuum must precede the first write to a new file, which is that of the journal mode. */
+	return store_exec(store, "PRAGMA auto_vacuum = INCREMENTAL") < 0 || use_wal(store) < 0 ||
+	                       store_exec(store, "PRAGMA synchronous = FULL; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;"
+	                                         "PRAGMA secure_delete = OFF; PRAGMA journal_size_limit = " STRING(WAL_BYTES)) < 0
 	               ? -1
 	               : 0;
 }
 
-static void fail_database(struct store *store, const char *path, char *err, size_t err_size)
+/* A place can look writable and fail at the first write: so write for real, and
+ * learn of it now. Always synced: numbers that leave may not come back after a
+ * power cut, however much else it takes. */
+static int reserve_first_seqs(struct store *store)
 {
-	bool busy = (sqlite3_errcode(store->database) & 0xff) == SQLITE_BUSY;
-
-	store_fail(err, err_size, "%s: %s", path,
-	     busy ? "it is in use by another process (a second agent?)" : sqlite3_errmsg(store->database));
+	if (store_exec(store, "BEGIN IMMEDIATE; DELETE FROM meta WHERE key = 'salvage_untold'") < 0 ||
+	    store_reserve_seqs(store) < 0 || store_exec(store, "COMMIT") < 0)
+		return -1;
+	store_reserved_seqs(store);
+	return 0;
 }
 
-/* What the file is: ours and of a known version, new (version 0), or neither (err says). */
-static int check_kind(struct store *store, const char *path, int64_t *version, char *err, size_t err_size)
+static int set_durability(struct store *store, enum store_durability durability)
+{
+	static const char *const levels[] = {"PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
+	                                     "PRAGMA synchronous = OFF"};
+
+	return store_exec(store, levels[durability]);
+}
+
+/* What SQLite's last complaint means for the file. One of ours lacks nothing; a header
+ * that says that it is not to be written to, though it may be, is damaged. */
+static enum schema_result judge(struct store *store, bool ours, char *why, size_t size)
+{
+	int code = sqlite3_errcode(store->database) & 0xff;
+
+	if (code == SQLITE_OK)
+		store_fail(why, size, store->seq_limit == 0 ? "what identifies it is missing" : "out of memory");
+	else
+		store_fail(why, size, "%s", code == SQLITE_BUSY ? IN_USE : sqlite3_errmsg(store->database));
+	if (store_corrupt(store) || (ours && (code == SQLITE_ERROR || (code == SQLITE_OK && store->seq_limit == 0))))
+		return SCHEMA_DAMAGED;
+	return code == SQLITE_READONLY && access(store->path, W_OK) == 0 ? SCHEMA_DAMAGED : SCHEMA_FAILED;
+}
+
+/* What the file is: ours and of a known version, new (version 0), or neither. */
+static enum schema_result check_kind(struct store *store, int64_t *version, char *why, size_t size)
 {
 	int64_t tables = -1, application = -1;
 
 	if ((tables = store_integer(store, "SELECT count(*) FROM sqlite_schema", -1)) < 0 ||
 	    (application = store_integer(store, "PRAGMA application_id", -1)) < 0 ||
-	    (*version = store_integer(store, "PRAGMA user_version", -1)) < 0) {
-		fail_database(store, path, err, err_size);
-		return -1;
-	}
+	    (*version = store_integer(store, "PRAGMA user_version", INT64_MIN)) == INT64_MIN)
+		return judge(store, false, why, size);
 	if (tables == 0 && application == 0) {
 		*version = 0;
-		return 0;
+		return SCHEMA_OK;
 	}
 	if (application != APPLICATION_ID) {
-		store_fail(err, err_size, "%s: is an SQLite database, but not Tidegate's", path);
-		return -1;
+		store_fail(why, size, "is an SQLite database, but not Tidegate's");
+		return SCHEMA_DAMAGED;
 	}
-	if (*version < 1 || *version > SCHEMA_VERSION) {
-		store_fail(err, err_size, "%s: has schema version %lld, this program knows %d: use the program that wrote it", path,
-		     (long long)*version, SCHEMA_VERSION);
-		return -1;
+	if (*version < 1) {
+		store_fail(why, size, "has no schema version");
+		return SCHEMA_DAMAGED;
 	}
-	return 0;
+	if (*version <= SCHEMA_VERSION)
+		return SCHEMA_OK;
+	store_fail(why, size, "has schema version %lld, this program knows %d: use the program that wrote it",
+	           (long long)*version, SCHEMA_VERSION);
+	return SCHEMA_FAILED;
 }
 
-static int load_identity(struct store *store)
+/* What a file of ours holds is what it must hold, or it is damaged; except that a
+ * migration that fails may be our own mistake. */
+enum schema_result schema_open(struct store *store, enum store_durability durability, char *why, size_t size)
 {
-	sqlite3_stmt *statement = NULL;
-	const unsigned char *text;
-	int found = -1;
-
-	if (sqlite3_prepare_v2(store->database, "SELECT value FROM meta WHERE key = 'instance'", -1, &statement, NULL) ==
-	            SQLITE_OK &&
-	    sqlite3_step(statement) == SQLITE_ROW && (text = sqlite3_column_text(statement, 0)) != NULL) {
-		snprintf(store->instance, sizeof store->instance, "%s", (const char *)text);
-		found = 0;
-	}
-	sqlite3_finalize(statement);
-	store->seq_limit = (uint64_t)store_integer(store, "SELECT value FROM meta WHERE key = 'seq_limit'", 0);
-	store->next_seq = store->seq_limit;
-	return found == 0 && store->seq_limit > 0 ? 0 : -1;
-}
-
-/* A place can look writable and fail at the first write: so write for real, and
- * learn of it now. */
-static int reserve_first_seqs(struct store *store)
-{
-	if (store_exec(store, "BEGIN IMMEDIATE") < 0)
-		return -1;
-	if (store_reserve_seqs(store) < 0 || store_exec(store, "COMMIT") < 0) {
-		store_exec(store, "ROLLBACK");
-		return -1;
-	}
-	store_reserved_seqs(store);
-	return 0;
-}
-
-int schema_open(struct store *store, const char *path, enum store_durability durability, char *err,
-                      size_t err_size)
-{
+	enum schema_result result;
 	int64_t version;
 
-	if (configure(store, durability) < 0)
-		goto failed;
-	if (check_kind(store, path, &version, err, err_size) < 0)
-		return -1;
-	if (migrate(store, version) < 0)
-		goto failed;
-	if (store_prepare(store, &store->begin, "BEGIN IMMEDIATE", 0) < 0 ||
-	    store_prepare(store, &store->commit, "COMMIT", 0) < 0 ||
-	    store_prepare(store, &store->rollback, "ROLLBACK", 0) < 0 ||
-	    store_prepare(store, &store->set_meta, "INSERT OR REPLACE INTO meta VALUES (?1, ?2)", 0) < 0 ||
-	    load_identity(store) < 0 || notes_load(store) < 0 || reserve_first_seqs(store) < 0)
-		goto failed;
-	return 0;
-failed:
-	fail_database(store, path, err, err_size);
-	return -1;
+	/* A file that is not ours stays as it is, its log too. EXCLUSIVE before WAL: then there is no
+	 * shared-memory file, which some flash file systems cannot have. */
+	sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
+	if (store_exec(store, "PRAGMA locking_mode = EXCLUSIVE") < 0)
+		return judge(store, false, why, size);
+	result = check_kind(store, &version, why, size);
+	if (result != SCHEMA_OK)
+		return result;
+	if (configure(store) < 0 || migrate(store, version) < 0)
+		return judge(store, false, why, size);
+	if (prepare(store) < 0 || load(store) < 0)
+		return judge(store, true, why, size);
+	if (reserve_first_seqs(store) < 0 || set_durability(store, durability) < 0)
+		return judge(store, false, why, size);
+	sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);
+	return SCHEMA_OK;
 }

@@ -5,15 +5,18 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "store_internal.h"
+#include "quarantine.h"
+#include "schema.h"
 
-#define LOCK_WAIT_MS 3000 /* a killed process's lock lives as long as its corpse: restarts are quick */
+#define OPEN_TRIES 4      /* it is replaced once, unless somebody else does so meanwhile */
 #define SPACE_RESERVE (2 * WAL_BYTES) /* left free, or half of a disk that is smaller than twice that */
 
 void store_fail(char *err, size_t err_size, const char *format, ...)
@@ -30,9 +33,19 @@ sqlite3 *store_database(struct store *store)
 	return store->database;
 }
 
+void store_failed(struct store *store)
+{
+	int code = sqlite3_errcode(store->database) & 0xff;
+
+	store->corrupt = store->corrupt || code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
+
 int store_exec(struct store *store, const char *sql)
 {
-	return sqlite3_exec(store->database, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : -1;
+	if (sqlite3_exec(store->database, sql, NULL, NULL, NULL) == SQLITE_OK)
+		return 0;
+	store_failed(store);
+	return -1;
 }
 
 int store_prepare(struct store *store, sqlite3_stmt **statement, const char *sql, uint32_t number)
@@ -43,7 +56,10 @@ int store_prepare(struct store *store, sqlite3_stmt **statement, const char *sql
 	if (text)
 		result = sqlite3_prepare_v3(store->database, text, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);
 	sqlite3_free(text);
-	return result == SQLITE_OK ? 0 : -1;
+	if (result == SQLITE_OK)
+		return 0;
+	store_failed(store);
+	return -1;
 }
 
 int store_step(sqlite3_stmt *statement)
@@ -63,40 +79,108 @@ int64_t store_integer(struct store *store, const char *sql, int64_t otherwise)
 	    sqlite3_step(statement) == SQLITE_ROW)
 		value = sqlite3_column_int64(statement, 0);
 	sqlite3_finalize(statement);
+	store_failed(store);
 	return value;
 }
 
 /* ---- opening ---- */
 
-struct store *store_open(const char *path, enum store_durability durability, char *err, size_t err_size)
+/* The file itself, where `path` is a symbolic link: what lies beside it belongs to it. */
+static char *real_path(const char *path)
+{
+	char *real = realpath(path, NULL);
+
+	return real ? real : strdup(path);
+}
+
+static struct store *open_file(const char *path, enum store_durability durability, enum schema_result *result,
+                               char *why, size_t size)
 {
 	struct store *store = calloc(1, sizeof *store);
 
-	if (!store) {
-		store_fail(err, err_size, "%s: out of memory", path);
+	*result = SCHEMA_FAILED;
+	if (!store || !(store->path = strdup(path))) {
+		store_fail(why, size, "out of memory");
+		free(store);
 		return NULL;
 	}
-	store->path = strdup(path);
-	if (!store->path) {
-		store_fail(err, err_size, "%s: out of memory", path);
-		store_close(store);
-		return NULL;
-	}
-	if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) != SQLITE_OK) {
+	if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK) {
+		sqlite3_extended_result_codes(store->database, 1);
+		sqlite3_busy_timeout(store->database, LOCK_WAIT_MS);
+		*result = schema_open(store, durability, why, size);
+		if (*result == SCHEMA_OK)
+			return store;
+	} else {
 		int number = store->database ? sqlite3_system_errno(store->database) : 0;
 
-		store_fail(err, err_size, "%s: %s%s%s", path, store->database ? sqlite3_errmsg(store->database) : "out of memory",
-		     number ? ": " : "", number ? strerror(number) : "");
-		store_close(store);
-		return NULL;
+		store_fail(why, size, "%s%s%s", store->database ? sqlite3_errmsg(store->database) : "out of memory",
+		           number ? ": " : "", number ? strerror(number) : "");
 	}
-	sqlite3_extended_result_codes(store->database, 1);
-	sqlite3_busy_timeout(store->database, LOCK_WAIT_MS);
-	if (schema_open(store, path, durability, err, err_size) < 0) {
-		store_close(store);
+	store_close(store);
+	return NULL;
+}
+
+/* An empty file whose log is not: SQLite would take it for a new one. */
+static bool lost_its_content(const char *path, const struct stat *file)
+{
+	char log[PATH_MAX + 8];
+	struct stat status;
+
+	snprintf(log, sizeof log, "%s-wal", path);
+	return S_ISREG(file->st_mode) && file->st_size == 0 && stat(log, &status) == 0 && status.st_size > 0;
+}
+
+/* Opens it as it is, or moves it aside so that the next try finds a new one. */
+static struct store *try_open(const char *path, enum store_durability durability, bool *again, char *why, size_t size)
+{
+	enum schema_result result = SCHEMA_DAMAGED;
+	struct store *store = NULL;
+	struct stat file = {0};
+	char reason[160];
+
+	if (quarantine_resume(path, why, size) < 0)
 		return NULL;
-	}
+	if (stat(path, &file) == 0 && lost_its_content(path, &file))
+		store_fail(reason, sizeof reason, "the file is empty, its log is not");
+	else
+		store = open_file(path, durability, &result, reason, sizeof reason);
+	*again = result == SCHEMA_DAMAGED && S_ISREG(file.st_mode) && quarantine(path, &file, reason, why, size) == 0;
+	if (result == SCHEMA_FAILED || (result == SCHEMA_DAMAGED && !S_ISREG(file.st_mode)))
+		store_fail(why, size, "%s", reason);
 	return store;
+}
+
+struct store *store_open(const char *path, enum store_durability durability, char *err, size_t err_size)
+{
+	char *real = real_path(path), why[512] = "out of memory";
+	struct store *store = NULL;
+	bool again = real != NULL;
+
+	for (int tries = 0; again && tries < OPEN_TRIES; tries++) {
+		again = false;
+		store_fail(why, sizeof why, "is replaced again and again");
+		store = try_open(real, durability, &again, why, sizeof why);
+	}
+	if (!store)
+		store_fail(err, err_size, "%s: %s", path, why);
+	free(real);
+	return store;
+}
+
+int store_set_aside(const char *path, const char *why, char *err, size_t err_size)
+{
+	char *real = real_path(path), reason[512] = "out of memory";
+	struct stat file;
+	int result = -1;
+
+	if (real && stat(real, &file) == 0)
+		result = quarantine(real, &file, why, reason, sizeof reason);
+	else if (real)
+		store_fail(reason, sizeof reason, "%s", strerror(errno));
+	if (result < 0)
+		store_fail(err, err_size, "%s: %s", path, reason);
+	free(real);
+	return result;
 }
 
 void store_close(struct store *store)
@@ -105,6 +189,8 @@ void store_close(struct store *store)
 		return;
 	assert(!store->participants);
 	notes_release(store);
+	if (store->corrupt) /* what is in the log stays there for whoever reads it next */
+		sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
 	sqlite3_finalize(store->begin);
 	sqlite3_finalize(store->commit);
 	sqlite3_finalize(store->rollback);
@@ -117,6 +203,16 @@ void store_close(struct store *store)
 const char *store_instance(const struct store *store)
 {
 	return store->instance;
+}
+
+bool store_corrupt(const struct store *store)
+{
+	return store->corrupt;
+}
+
+const struct store_salvage *store_salvaged(const struct store *store)
+{
+	return store->news ? &store->salvaged : NULL;
 }
 
 const char *store_library_version(void)
@@ -215,6 +311,7 @@ static int transact(struct store *store, bool additions, char *err, size_t err_s
 		everything_written(store, additions);
 		return 0;
 	}
+	store_failed(store);
 	store_fail(err, err_size, "%s", sqlite3_errmsg(store->database));
 	/* An error may have rolled back by itself; only an open transaction needs it. */
 	if (!sqlite3_get_autocommit(store->database))
@@ -253,4 +350,26 @@ enum store_result store_commit(struct store *store, char *err, size_t err_size)
 		return STORE_OK;
 	transact(store, false, ignored, sizeof ignored);
 	return STORE_RETRY;
+}
+
+/* ---- giving space back ---- */
+
+#define SHRINK_PAGES 256     /* at a time */
+#define SHRINK_FREE_MIN 262144 /* less than that is not worth a write */
+
+/* The file itself gets shorter at a checkpoint. */
+bool store_shrink(struct store *store)
+{
+	int64_t pages = store_integer(store, "PRAGMA page_count", 0), free_pages = store_integer(store, "PRAGMA freelist_count", 0);
+	int64_t page_bytes = store_integer(store, "PRAGMA page_size", 0);
+
+	if (free_pages > pages / 4 && free_pages * page_bytes > SHRINK_FREE_MIN &&
+	    store_exec(store, "PRAGMA incremental_vacuum(" STRING(SHRINK_PAGES) ")") == 0) {
+		store->shrunk = true;
+		return true;
+	}
+	if (store->shrunk)
+		store_exec(store, "PRAGMA wal_checkpoint(TRUNCATE)");
+	store->shrunk = false;
+	return false;
 }

@@ -31,14 +31,44 @@ enum store_result {
 struct store_stats {
 	uint64_t commits;  /* transactions that wrote something */
 	uint64_t failures; /* commits that returned STORE_RETRY */
+	uint64_t salvages; /* not since then but ever: damaged databases replaced by this one and those before it */
+};
+
+/* What became of a damaged database. */
+struct store_salvage {
+	char moved_to[512]; /* where it is now, as it was */
+	char why[160];      /* "database disk image is malformed" */
+	uint64_t messages;  /* that are queued in the new one */
+	uint64_t gaps;      /* places that could not be read: of one message, or of many */
 };
 
 /* Opens or creates the database file `path` (its directory must exist), takes
  * the exclusive lock, migrates the schema, and proves by a real write that the
- * place can be written. NULL on failure, with the reason in `err`: names the
- * file and what is wrong (locked by another agent, newer schema, not a
- * database, read-only, ...). Free with store_close(). */
+ * place can be written. A file that is corrupt or not Tidegate's is replaced, see
+ * store_set_aside(); one that is in use or of a newer schema is left alone. NULL on
+ * failure, with the reason in `err`: names the file and what is wrong (locked by another agent, newer
+ * schema, read-only, ...). Free with store_close(). */
 struct store *store_open(const char *path, enum store_durability durability, char *err, size_t err_size);
+
+/* The database that was here before was damaged: what became of it. NULL: nothing of
+ * the kind happened since the file was opened last. Lives as long as `store`. */
+const struct store_salvage *store_salvaged(const struct store *store);
+
+/* True once anything that was asked of the database showed that it is corrupt: then
+ * nothing it says can be relied on. Close the store, call store_set_aside(), open again. */
+bool store_corrupt(const struct store *store);
+
+/* Replaces the database file `path`, which no store may have open: it is renamed to
+ * "PATH.corrupt-DATE" with its log, and never changed; a new one with a new instance
+ * takes its place, with every message, note and record that could be read. Sequence
+ * numbers stay, and are not used again. A crash meanwhile loses nothing. 0, or -1
+ * with the reason in `err`: it is in use, the disk is full, ... */
+int store_set_aside(const char *path, const char *why, char *err, size_t err_size);
+
+/* Gives space back to the file system if much of the file is free, a step of some
+ * milliseconds at a time; writes nothing if there is little to gain. To be called
+ * when nothing else is to do. True: there is more, call again soon. */
+bool store_shrink(struct store *store);
 
 /* Closes without committing: whoever wants the pending entries kept commits
  * first. Queues of this store must be closed before. NULL is allowed. */

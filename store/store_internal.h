@@ -7,13 +7,21 @@
 
 #include "store.h"
 
-/* Tests compile with tiny ones of both. */
+/* Tests compile with tiny ones. */
 #ifndef SEQ_BLOCK
 #define SEQ_BLOCK 1048576 /* sequence numbers reserved at a time: a commit for that alone is rare */
 #endif
 #ifndef WAL_BYTES
 #define WAL_BYTES 4194304 /* the log is checkpointed at 1,000 pages, and cut back to this */
 #endif
+
+#ifndef LOCK_WAIT_MS
+#define LOCK_WAIT_MS 3000 /* a killed process's lock lives as long as its corpse: restarts are quick */
+#endif
+#define IN_USE "it is in use by another process (a second agent?)"
+
+#define STRING(number) STRING_OF(number)
+#define STRING_OF(text) #text
 
 /* A link's queue, named after the link's id; for printf. */
 #define QUEUE_TABLE                                                                                                \
@@ -41,12 +49,21 @@ struct store {
 	uint64_t next_seq;
 	uint64_t seq_limit; /* as on disk: a new process starts there */
 	struct store_stats stats;
+	struct store_salvage salvaged;
+	bool news;    /* that it was salvaged */
+	bool corrupt; /* SQLite has said so */
+	bool shrunk;  /* by store_shrink(), and not checkpointed since */
 };
 
 void store_join(struct store *store, struct participant *participant);
 void store_leave(struct store *store, struct participant *participant);
 
 sqlite3 *store_database(struct store *store);
+
+/* SQLite has just said that something failed: remembers it if the database is corrupt.
+ * To be called for every failure, before anything else is asked of SQLite; the functions
+ * below do so themselves. */
+void store_failed(struct store *store);
 
 /* Runs SQL that returns no rows. 0, or -1 (sqlite3_errmsg() says why). */
 int store_exec(struct store *store, const char *sql);
@@ -62,10 +79,6 @@ int64_t store_integer(struct store *store, const char *sql, int64_t otherwise);
 
 /* Writes "FILE: reason" as printf does. */
 void store_fail(char *err, size_t err_size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-/* schema.c: makes the open database ours, or says in `err` why it cannot be. */
-int schema_open(struct store *store, const char *path, enum store_durability durability, char *err, size_t err_size);
-int schema_set_meta(struct store *store, const char *key, const char *text);
 
 /* Inside a transaction: numbers below the limit on disk are never given out by a
  * later process, so the limit must stay above what is used. Renewed when half of

@@ -223,6 +223,7 @@ static void migrates_an_older_schema(void)
 	CHECK(number("PRAGMA user_version") == 2);
 	CHECK(number("SELECT count(*) FROM queue_1 WHERE seq = 7 AND age_ms IS NULL AND expires_ms IS NULL") == 1);
 	CHECK(number("SELECT count(age_ms) + count(expires_ms) FROM queue_3") == 0);
+	CHECK(number("SELECT count(*) FROM loss") == 0 && number("SELECT count(*) FROM dead") == 0);
 	store = reopen(NULL);
 	REQUIRE(store != NULL);
 	store_close(store);
@@ -240,29 +241,14 @@ static void migrates_all_or_nothing(void)
 	CHECK(number("SELECT count(*) FROM pragma_table_info('queue_1')") == 8);
 }
 
-static void refuses_what_is_not_its_own(void)
+static void refuses_a_newer_schema(void)
 {
-	FILE *file;
-
 	begin();
 	store_close(reopen(NULL));
 	sql("PRAGMA user_version = 99");
 	CHECK(store_open(path, STORE_FULL, err, sizeof err) == NULL);
-	CHECK(strstr(err, "schema version 99"));
-
-	begin();
-	sql("CREATE TABLE other (x)");
-	CHECK(store_open(path, STORE_FULL, err, sizeof err) == NULL);
-	CHECK(strstr(err, "not Tidegate's"));
-
-	begin();
-	file = fopen(path, "w");
-	REQUIRE(file != NULL);
-	for (int i = 0; file && i < 2000; i++)
-		fputs("This is no database. ", file);
-	fclose(file);
-	CHECK(store_open(path, STORE_FULL, err, sizeof err) == NULL);
-	CHECK(strstr(err, path) && strstr(err, "not a database"));
+	CHECK(strstr(err, path) && strstr(err, "schema version 99"));
+	CHECK(number("PRAGMA user_version") == 99);
 
 	CHECK(store_open("/nonexistent/queue.db", STORE_FULL, err, sizeof err) == NULL);
 	CHECK(strstr(err, "/nonexistent/queue.db"));
@@ -295,7 +281,7 @@ int main(void)
 	RUN(waits_for_a_lock);
 	RUN(migrates_an_older_schema);
 	RUN(migrates_all_or_nothing);
-	RUN(refuses_what_is_not_its_own);
+	RUN(refuses_a_newer_schema);
 	RUN(opens_at_every_durability);
 	snprintf(command, sizeof command, "rm -rf %s", directory);
 	if (system(command) != 0)
