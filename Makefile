@@ -94,9 +94,17 @@ demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/demo/demo.lua
 
+BENCH_TOOLS = $(BUILD)/load $(BUILD)/paho_forward $(BUILD)/slow_sync.so $(BUILD)/fs_shutdown
+BENCH_ENV   = TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load PAHO=$(BUILD)/paho_forward \
+              SLOW_SYNC=$(BUILD)/slow_sync.so FS_SHUTDOWN=$(BUILD)/fs_shutdown
+
 bench: deps-bench ## beside mosquitto's bridge, Paho C and a Python script
-	@$(MAKE) --no-print-directory all $(BUILD)/load $(BUILD)/paho_forward
-	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load PAHO=$(BUILD)/paho_forward lua5.4 tests/bench/bench.lua
+	@$(MAKE) --no-print-directory all $(BENCH_TOOLS)
+	@$(BENCH_ENV) lua5.4 tests/bench/bench.lua
+
+losses: deps-bench ## what a kill, a power cut and a full disk cost Tidegate and others
+	@$(MAKE) --no-print-directory all $(BENCH_TOOLS)
+	@$(BENCH_ENV) lua5.4 tests/losses/losses.lua
 
 # ---- testing it ----
 
@@ -148,11 +156,22 @@ $(BUILD)/paho_forward: tests/bench/paho_forward.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< -lpaho-mqtt3as -lpthread
 
+$(BUILD)/slow_sync.so: tests/bench/slow_sync.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -shared -fPIC $(LDFLAGS) -o $@ $< -ldl
+
+$(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $<
+
+LINT_TOOLS = load shim.so slow_sync.so fs_shutdown
+
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
-	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-gcc/load $(BUILD)/lint-gcc/shim.so
-	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(BUILD)/lint-clang/load $(BUILD)/lint-clang/shim.so
+	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
+	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-clang/%)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools tests/torture
+		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools tests/torture \
+		tests/bench/slow_sync.c tests/losses
 	luacheck --quiet scripts tests agent.lua.example
 	shellcheck .ci/run packaging/*.sh tests/*.sh
 
@@ -181,5 +200,5 @@ clean: ## removes everything that was built
 help:
 	@sed -n 's/^\([a-z0-9]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install demo bench test test32 tests lint clean help
+.PHONY: all install demo bench losses test test32 tests lint clean help
 -include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)

@@ -1,8 +1,10 @@
---- Where Paho's files go. A forwarder that makes and deletes a file a message is
--- at the mercy of ext4's inode allocator: without a journal, ext4 will not use an
--- inode again for a minute after its file was deleted, and looks at all of them
--- for each new one. That is no fault of Paho's and hardly anybody's disk, so
--- there its files go to a file system with a journal, in an image on that disk.
+--- File systems to measure on: small ones that fill up, and ext4 with a journal in
+-- an image, whose device says what was written to it and which can lose power.
+--
+-- It is also where Paho's files go. A forwarder that makes and deletes a file a
+-- message is at the mercy of ext4's inode allocator: without a journal, ext4 will
+-- not use an inode again for a minute after its file was deleted, and looks at all
+-- of them for each new one. That is no fault of Paho's and hardly anybody's disk.
 local uv = require "luv"
 local cleanup = require "lib.cleanup"
 local file = require "lib.file"
@@ -53,22 +55,99 @@ function M.describe(directory)
 	return (filesystem_of(directory)) .. (is_ext4_without_journal(directory) and " without a journal" or "")
 end
 
-local function mount_image(directory)
-	local image, mount = directory .. "/files.img", directory .. "/files"
-	local made = uv.getuid() == 0 and os.execute(([[
-		set -e
-		truncate -s 1500M %s
-		/sbin/mkfs.ext4 -q -F -N 200000 %s
-		mkdir %s
-		mount -o loop %s %s
-	]]):format(image, image, mount, image, mount):gsub("\t", "") .. " >/dev/null 2>&1")
-	if not made then
+-- ---- file systems that are mounted for a while ----
+
+local mounted = {}
+mounted.__index = mounted
+
+local function run(command, ...)
+	return os.execute("{ " .. command:format(...) .. "; } >/dev/null 2>&1")
+end
+
+local function mount(self, options)
+	return run("mount %s %s", options, file.quote(self.path))
+end
+
+--- Unmounts it and removes it. At the end of the program at the latest.
+function mounted:remove()
+	if self.path then
+		run("umount %s", file.quote(self.path))
+		run("rmdir %s", file.quote(self.path))
+		self.path = nil
+	end
+	if self.device then
+		run("losetup -d /dev/%s; rm -f %s", self.device, file.quote(self.image))
+		self.device = nil
+	end
+end
+
+local function new(directory)
+	if uv.getuid() ~= 0 then
 		return nil
 	end
+	local self = setmetatable({ path = assert(uv.fs_mkdtemp(directory .. "/mount-XXXXXX")) }, mounted)
 	cleanup.defer(function()
-		os.execute("umount " .. mount)
+		self:remove()
 	end)
-	return mount
+	return self
+end
+
+--- Mounts ext4 with a journal, in an image of that size below `directory`. `path`
+-- is where. nil if this machine does not allow it.
+function M.journaled(directory, megabytes)
+	local self = new(directory)
+	if not self then
+		return nil
+	end
+	self.image = self.path .. ".img"
+	local made = run("truncate -s %dM %s && /sbin/mkfs.ext4 -q -F -i 8192 %s", megabytes, self.image, self.image)
+	local pipe = made and io.popen("losetup -f --show " .. self.image .. " 2>/dev/null")
+	self.device = pipe and pipe:read("l")
+	if pipe then
+		pipe:close()
+	end
+	self.device = self.device and self.device:match("/dev/(%w+)")
+	if not self.device or not mount(self, "/dev/" .. self.device) then
+		self:remove()
+		return nil
+	end
+	return self
+end
+
+--- Mounts a file system in memory of that size. nil if this machine does not
+-- allow it.
+function M.in_memory(directory, megabytes)
+	local self = new(directory)
+	if self and not mount(self, ("-t tmpfs -o size=%dm tmpfs"):format(megabytes)) then
+		self:remove()
+		return nil
+	end
+	return self
+end
+
+--- Makes one in memory larger.
+function mounted:enlarge(megabytes)
+	return mount(self, ("-o remount,size=%dm"):format(megabytes))
+end
+
+--- Bytes written to the device of a journaled one so far: data, journal and all.
+function mounted:written()
+	run("sync -f %s", file.quote(self.path))
+	local fields = {}
+	for field in file.read("/sys/block/" .. self.device .. "/stat"):gmatch("%d+") do
+		fields[#fields + 1] = tonumber(field)
+	end
+	return fields[7] * 512
+end
+
+--- Cuts its power, with `tool` (fs_shutdown.c). False if it cannot be done.
+function mounted:cut(tool)
+	return run("%s %s", file.quote(tool), file.quote(self.path))
+end
+
+--- After cut(), when nobody has files open there: what the next boot finds.
+function mounted:boot()
+	return run("umount %s", file.quote(self.path)) and mount(self, "/dev/" .. self.device)
 end
 
 --- Returns a directory for many small files, made below `directory` if that will
@@ -78,9 +157,9 @@ function M.for_small_files(directory)
 		assert(uv.fs_mkdir(directory .. "/files", 448))
 		return directory .. "/files", nil
 	end
-	local mount = mount_image(directory)
-	if mount then
-		return mount, "its files are in an ext4 image with a journal: without one, ext4 is slow at that"
+	local journaled = M.journaled(directory, 1500)
+	if journaled then
+		return journaled.path, "its files are in an ext4 image with a journal: without one, ext4 is slow at that"
 	end
 	local shared = assert(uv.fs_mkdtemp("/dev/shm/tidegate-XXXXXX"))
 	cleanup.defer_last(function()

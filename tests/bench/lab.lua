@@ -71,32 +71,73 @@ end
 local broker = {}
 broker.__index = broker
 
---- Starts a mosquitto on a free port. `name` names its files below `directory`;
--- `lines` are added to its configuration. It keeps sessions and messages across
--- :stop() and :start().
-function M.broker(directory, name, lines)
-	local self = setmetatable({ port = net.free_port(), directory = directory .. "/" .. name }, broker)
-	assert(uv.fs_mkdir(self.directory, 448))
+--- Starts a broker on a free port and waits until it runs. `name` names its files
+-- below `directory`. Options:
+--   config     function(port) -> text of its configuration file
+--   argv       function(path of that file) -> command
+--   running    what it then says, as plain text
+--   env        for its process
+function M.server(directory, name, options)
+	local self = setmetatable({ port = net.free_port(), directory = directory .. "/" .. name, options = options },
+		broker)
+	if not file.exists(self.directory) then
+		assert(uv.fs_mkdir(self.directory, 448))
+	end
 	self.log_path = self.directory .. "/log"
-	local text = { "user root", "log_dest stderr", "log_type error", "log_type warning", "log_type notice",
-		"log_type information", "log_type subscribe", "listener " .. self.port .. " 127.0.0.1",
-		"allow_anonymous true", "set_tcp_nodelay true", "max_queued_messages 0", "persistence true",
-		"persistence_location " .. self.directory .. "/" }
-	table.move(lines or {}, 1, #(lines or {}), #text + 1, text)
-	self.config = file.write(self.directory .. "/mosquitto.conf", table.concat(text, "\n") .. "\n")
+	self.config = file.write(self.directory .. "/broker.conf", options.config(self.port))
 	return self:start()
+end
+
+local MOSQUITTO = [[
+user root
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+log_type information
+log_type subscribe
+listener %d 127.0.0.1
+allow_anonymous true
+set_tcp_nodelay true
+max_queued_messages 0
+persistence_location %s/
+]]
+
+--- Starts a mosquitto; `lines` are added to its configuration. Unless options say
+-- otherwise it queues without limit and keeps sessions and messages across :stop()
+-- and :start(). Options:
+--   program    the binary (default: mosquitto)
+--   store      the directory of what must last (default: that of its other files)
+--   plugin     lines for a persistence plugin, in place of mosquitto's own file
+--   env        for its process
+function M.broker(directory, name, lines, options)
+	options = options or {}
+	return M.server(directory, name, {
+		config = function(port)
+			local text = { MOSQUITTO:format(port, options.store or directory .. "/" .. name) }
+			for _, more in ipairs { options.plugin or { "persistence true" }, lines or {} } do
+				table.move(more, 1, #more, #text + 1, text)
+			end
+			return table.concat(text, "\n") .. "\n"
+		end,
+		argv = function(config)
+			return { options.program or "mosquitto", "-c", config }
+		end,
+		running = " running\n",
+		env = options.env,
+	})
 end
 
 --- Starts it and waits until it runs.
 function broker:start()
 	file.write(self.log_path, "")
-	self.process = proc.spawn({ "mosquitto", "-c", self.config }, { stdout = self.log_path })
+	self.process = proc.spawn(self.options.argv(self.config), { stdout = self.log_path, env = self.options.env })
 	await(function()
 		if not self.process:running() then
-			M.fail("mosquitto ended:\n%s", file.read(self.log_path))
+			M.fail("%s ended:\n%s", self.process.name, file.read(self.log_path))
 		end
-		return file.read(self.log_path):find(" running\n", 1, true)
-	end, "mosquitto runs")
+		return file.read(self.log_path):find(self.options.running, 1, true)
+	end, self.process.name .. " runs")
 	return self
 end
 
@@ -114,6 +155,11 @@ end
 function broker:stop()
 	self.process:kill("sigterm")
 	self.process:wait(60)
+end
+
+--- kill -9: it writes down nothing.
+function broker:kill()
+	self.process:destroy()
 end
 
 -- ---- load ----

@@ -1,7 +1,8 @@
 --- What `make bench` prints: medians, ratios, and the bars.
 --
--- `results[key][size]` lists the rounds of forwarding messages of that size,
--- `results[key].drain` and `.full` those of the outages.
+-- `results[key]` has lists of rounds, or nil where nothing was measured: `[size]` of
+-- forwarding messages of that size, `drain` and `long` of outages, `slow` with slow
+-- syncs, `backlog`, `flash`. What is in a round, measure.lua says.
 local M = {}
 
 local function grouped(number)
@@ -12,7 +13,7 @@ end
 
 local function values(rounds, field)
 	local list = {}
-	for _, round in ipairs(rounds) do
+	for _, round in ipairs(rounds or {}) do
 		list[#list + 1] = round[field]
 	end
 	table.sort(list)
@@ -43,92 +44,190 @@ local function span(rounds, field)
 end
 
 --- Messages a second and their price, a table for each size.
-function M.forwarding(list, results, sizes)
-	for _, size in ipairs(sizes) do
+function M.forwarding(list, results, settings)
+	for _, size in ipairs(settings.sizes) do
 		print(("Forwarding messages of %d bytes (medians; CPU seconds are for 100,000 messages, of the forwarder alone")
 			:format(size))
 		print("and together with its source broker; bytes are what the forwarder had written to disk)")
-		print(("  %-17s %10s %15s %8s %9s %9s %9s %6s"):format("", "messages/s", "slowest-fastest", "Tidegate",
-			"CPU s", "CPU s", "bytes", "dupli-"))
-		print(("  %-17s %10s %15s %8s %9s %9s %9s %6s"):format("", "", "round", "is", "forwarder", "+ source",
-			"/message", "cates"))
+		local row = "  %-22s %10s %15s %8s %9s %9s %9s %6s"
+		print(row:format("", "messages/s", "slowest-fastest", "Tidegate", "CPU s", "CPU s", "bytes", "dupli-"))
+		print(row:format("", "", "round", "is", "forwarder", "+ source", "/message", "cates"))
 		local ours = median(results.tidegate[size], "rate")
 		for _, forwarder in ipairs(list) do
 			local rounds = results[forwarder.key][size]
-			local rate = median(rounds, "rate")
-			print(("  %-17s %10s %15s %8s %9s %9s %9s %6s"):format(forwarder.name, cell(rate, grouped),
-				span(rounds, "rate"), ours and rate and forwarder.key ~= "tidegate" and
-				("%.2fx"):format(ours / rate) or "", cell(median(rounds, "cpu"), "%.2f"),
-				cell(median(rounds, "cpu_both"), "%.2f"), cell(median(rounds, "written"), grouped),
-				cell(median(rounds, "duplicates"), grouped)))
+			if rounds then
+				local rate = median(rounds, "rate")
+				print(row:format(forwarder.name, cell(rate, grouped), span(rounds, "rate"),
+					ours and rate and forwarder.key ~= "tidegate" and ("%.2fx"):format(ours / rate) or "",
+					cell(median(rounds, "cpu"), "%.2f"), cell(median(rounds, "cpu_both"), "%.2f"),
+					cell(median(rounds, "written"), grouped), cell(median(rounds, "duplicates"), grouped)))
+			end
 		end
 		print()
 	end
 end
 
---- What an outage costs.
-function M.outages(list, results, drain, backlog)
-	print(("An outage, 64 bytes (medians; resident memory of the forwarder with %s and %s messages waiting;")
-		:format(grouped(drain), grouped(backlog)))
-	print("seconds from the first to the last message at the collector once its broker is back)")
-	print(("  %-17s %10s %10s %12s %10s %12s"):format("", "MB", "MB", "seconds for", "messages", "seconds for"))
-	print(("  %-17s %10s %10s %12s %10s %12s"):format("", "at " .. grouped(drain), "at " .. grouped(backlog),
-		grouped(drain), "/s", grouped(backlog)))
-	for _, forwarder in ipairs(list) do
-		local short, long = results[forwarder.key].drain, results[forwarder.key].full
-		local timed = #short > 0 and short or long
-		local seconds = M.drain_seconds(results, forwarder.key, drain)
-		local whole = long[1] and long[1].drained == backlog and long[1].seconds or nil
-		print(("  %-17s %10s %10s %12s %10s %12s"):format(forwarder.name, cell(median(short, "memory"), megabytes),
-			cell(median(long, "memory"), megabytes), cell(seconds, "%.2f"),
-			seconds and timed[1] and grouped(drain / seconds) or "-", cell(whole, "%.2f")))
-	end
-	print()
-end
-
---- Seconds to drain `drain` messages, from whichever outage tells.
-function M.drain_seconds(results, key, drain)
-	for _, rounds in ipairs { results[key].drain, results[key].full } do
+-- Seconds to drain `count` messages, the median or the least of whichever outages tell.
+local function drain_seconds(results, key, count, least)
+	for _, rounds in ipairs { results[key].drain or {}, results[key].long or {} } do
 		local told = {}
 		for _, round in ipairs(rounds) do
-			if round.drained == drain then
+			if round.drained == count then
 				told[#told + 1] = round
 			end
 		end
 		if #told > 0 then
-			return median(told, "seconds")
+			return least and values(told, "seconds")[1] or median(told, "seconds")
 		end
 	end
 end
 
+--- What an outage costs.
+function M.outage(list, results, settings)
+	local drain, long = settings.drain, settings.long
+	print(("An outage, 64 bytes (medians; resident memory of the forwarder with %s and %s messages waiting;")
+		:format(grouped(drain), grouped(long)))
+	print("seconds from the first to the last message at the collector once its broker is back)")
+	local row = "  %-22s %10s %10s %12s %10s %12s %10s"
+	print(row:format("", "MB", "MB", "seconds for", "messages", "seconds for", "messages"))
+	print(row:format("", "at " .. grouped(drain), "at " .. grouped(long), grouped(drain), "/s", grouped(long), "/s"))
+	for _, forwarder in ipairs(list) do
+		local short = drain_seconds(results, forwarder.key, drain)
+		local whole = drain_seconds(results, forwarder.key, long)
+		if results[forwarder.key].drain or results[forwarder.key].long then
+			print(row:format(forwarder.name, cell(median(results[forwarder.key].drain, "memory"), megabytes),
+				cell(median(results[forwarder.key].long, "memory"), megabytes), cell(short, "%.2f"),
+				short and grouped(drain / short) or "-", cell(whole, "%.2f"), whole and grouped(long / whole) or "-"))
+		end
+	end
+	print()
+end
+
+--- What slow syncs cost.
+function M.slow(list, results, settings)
+	print(("Forwarding messages of 64 bytes, each fsync() and fdatasync() taking %d ms longer (medians)")
+		:format(settings.sync_ms))
+	local row = "  %-22s %10s %15s %9s"
+	print(row:format("", "messages/s", "slowest-fastest", "syncs"))
+	print(row:format("", "", "round", "/message"))
+	for _, forwarder in ipairs(list) do
+		local rounds = results[forwarder.key].slow
+		if rounds then
+			print(row:format(forwarder.name, cell(median(rounds, "rate"), grouped), span(rounds, "rate"),
+				cell(median(rounds, "syncs"), "%.3f")))
+		end
+	end
+	print()
+end
+
+--- A large backlog.
+function M.backlog(_, results, settings)
+	local round = (results.tidegate.backlog or {})[1]
+	if not round then
+		return
+	end
+	print(("Tidegate with %s messages of 64 bytes waiting"):format(grouped(settings.backlog)))
+	print(("  resident memory %s MB, after restarts %s MB; from starting it to the first message at the collector:")
+		:format(megabytes(round.memory), megabytes(round.memory_later)))
+	print(("  %.3f s after a clean stop, %.3f s after kill -9"):format(round.after_stop, round.after_kill))
+	print()
+end
+
+--- What the flash has to bear.
+function M.flash(list, results, settings)
+	print(("Bytes written a message at %d messages/s of 64 bytes, for %d s each (by the process; and what reached")
+		:format(settings.rate, settings.flash))
+	print("its device, ext4 with a journal, the file system's own share included)")
+	local row = "  %-22s %10s %10s %12s %12s"
+	print(row:format("", "uplink up", "on device", "uplink down", "on device"))
+	for _, forwarder in ipairs(list) do
+		local round = (results[forwarder.key].flash or {})[1]
+		if round then
+			print(row:format(forwarder.name, grouped(round.up), cell(round.up_device, grouped), grouped(round.down),
+				cell(round.down_device, grouped)))
+		end
+	end
+	print()
+end
+
+-- ---- the bars ----
+
+-- `met` is nil if it was not measured.
 local function bar(what, met, figure)
-	print(("  %-58s %-18s %s"):format(what, figure, met == nil and "not measured" or met and "met" or "missed"))
+	print(("  %-66s %-20s %s"):format(what, figure or "", met == nil and "not measured" or met and "met" or "missed"))
 end
 
 local function at_least(what, ours, theirs, factor)
 	if not ours or not theirs then
-		return bar(what, nil, "")
+		return bar(what)
 	end
 	bar(what, ours >= theirs * factor, ("%.2fx"):format(ours / theirs))
 end
 
---- The bars that Tidegate sets itself.
-function M.bars(results, sizes, drain, backlog)
-	print("Bars")
-	for _, size in ipairs(sizes) do
+local function at_most(what, value, limit, format)
+	if not value then
+		return bar(what)
+	end
+	bar(what, value <= limit, format:format(value))
+end
+
+local function rate_bars(results, settings)
+	for _, size in ipairs(settings.sizes) do
 		local ours = median(results.tidegate[size], "rate")
-		at_least(("at least 0.8x the rate of mosquitto's bridge, %d bytes"):format(size), ours,
-			median(results.bridge[size], "rate"), 0.8)
-		at_least(("at least 4x the rate of Paho with files, %d bytes"):format(size), ours,
+		at_least(("all durable: at least the rate of mosquitto's bridge, %d bytes"):format(size), ours,
+			median(results.bridge[size], "rate"), 1)
+		at_least(("all durable: at least 4x the rate of Paho with files, %d bytes"):format(size), ours,
 			median(results.paho[size], "rate"), 4)
 	end
-	local ours, bridge = M.drain_seconds(results, "tidegate", drain), M.drain_seconds(results, "bridge", drain)
+	for _, key in ipairs { "tidegate", "express" } do
+		local name = key == "tidegate" and "all durable" or "with linger"
+		local rate = median(results[key].slow, "rate")
+		bar(("%s, syncs %d ms longer: at least 10,000 messages/s"):format(name, settings.sync_ms),
+			rate and rate >= 10000, rate and grouped(rate))
+		at_most(("%s, the same: at most 0.1 syncs a message"):format(name), median(results[key].slow, "syncs"), 0.1,
+			"%.4f")
+	end
+end
+
+-- mosquitto's bridge cannot drain the long one: its best rate for the short one is taken.
+local function drain_bars(results, settings)
+	local drain, long = settings.drain, settings.long
+	local ours, bridge = drain_seconds(results, "tidegate", drain), drain_seconds(results, "bridge", drain)
 	bar(("%s drained at least as fast as by mosquitto's bridge"):format(grouped(drain)),
-		ours and bridge and ours <= bridge, ours and bridge and ("%.2f s to %.2f s"):format(ours, bridge) or "")
-	local low, high = median(results.tidegate.drain, "memory"), median(results.tidegate.full, "memory")
-	bar(("memory flat: %s waiting add less than 1 MB, below 8 MB"):format(grouped(backlog - drain)),
+		ours and bridge and ours <= bridge, ours and bridge and ("%.2f s to %.2f s"):format(ours, bridge))
+	ours, bridge = drain_seconds(results, "tidegate", long), drain_seconds(results, "bridge", drain, true)
+	bridge = bridge and bridge * long / drain
+	bar(("%s at the rate of the bridge's best %s"):format(grouped(long), grouped(drain)),
+		ours and bridge and ours <= bridge, ours and bridge and ("%.2f s to %.2f s"):format(ours, bridge))
+	local low, high = median(results.tidegate.drain, "memory"), median(results.tidegate.long, "memory")
+	bar(("memory flat: %s waiting add less than 1 MB, below 8 MB"):format(grouped(long - drain)),
 		low and high and high - low < 2 ^ 20 and high < 8 * 2 ^ 20,
-		low and high and ("%s to %s MB"):format(megabytes(low), megabytes(high)) or "")
+		low and high and ("%s to %s MB"):format(megabytes(low), megabytes(high)))
+end
+
+local function backlog_bars(results, settings)
+	local round = (results.tidegate.backlog or {})[1]
+	local memory = round and math.max(round.memory, round.memory_later) / 2 ^ 20
+	local name = grouped(settings.backlog)
+	at_most(("%s waiting: at most 10 MB resident"):format(name), memory, 10, "%.1f MB")
+	at_most(("restart with %s, first message within 0.2 s"):format(name),
+		round and math.max(round.after_stop, round.after_kill), 0.2, "%.3f s")
+end
+
+local function flash_bars(results, settings)
+	local round = (results.express.flash or {})[1]
+	at_most(("%d messages/s, uplink up: nothing written"):format(settings.rate), round and round.up, 0, "%.1f bytes")
+	at_most(("%d messages/s, uplink down: at most 600 bytes a message"):format(settings.rate), round and round.down, 600,
+		"%.0f bytes")
+end
+
+--- The bars that Tidegate sets itself.
+function M.bars(results, settings)
+	print("Bars")
+	rate_bars(results, settings)
+	drain_bars(results, settings)
+	backlog_bars(results, settings)
+	flash_bars(results, settings)
 end
 
 return M
