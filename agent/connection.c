@@ -11,6 +11,8 @@
 #define NUDGE_MS 15000    /* a connect() that hangs is interrupted so often */
 #define GREETING_MS 15000 /* for the TLS handshake and the CONNACK */
 #define STABLE_MS 5000    /* up for so long: the next failure starts a new backoff */
+#define TICK_MIN_MS 500
+#define TICK_MAX_MS 10000
 #define TURN_MESSAGES 200 /* read at most so many of one link in a turn, */
 #define TURN_MS 20        /* and for so long: other links wait meanwhile */
 
@@ -26,14 +28,17 @@ static void describe_peer(const struct link *link, char *text, size_t size)
 	snprintf(text, size, "%s:%d", current_url(link)->host, current_url(link)->port);
 }
 
+/* How often pings and the stall watchdog are looked after. */
 static int64_t tick_ms(const struct link *link)
 {
 	int64_t keepalive_ms = link->state >= UP ? link->greeting.keepalive_ms : link->config->keepalive_ms;
-	int64_t tick = keepalive_ms / 8;
+	int64_t tick = TICK_MAX_MS;
 
-	if (tick < 500)
-		tick = 500;
-	return tick > 10000 ? 10000 : tick;
+	if (keepalive_ms > 0 && keepalive_ms / 8 < tick)
+		tick = keepalive_ms / 8;
+	if (link->config->ack_timeout_ms / 4 < tick)
+		tick = link->config->ack_timeout_ms / 4;
+	return tick < TICK_MIN_MS ? TICK_MIN_MS : tick;
 }
 
 void connection_watch(struct link *link, bool on)

@@ -297,6 +297,11 @@ void link_hold(struct link *link, bool held)
 	if (link->held == held)
 		return;
 	link->held = held;
+	/* Acknowledgements were not read meanwhile: only the other time counts for the stall watchdog. */
+	if (held)
+		link->held_since_ms = loop_now_ms(link->loop);
+	else
+		link->progress_ms += loop_now_ms(link->loop) - link->held_since_ms;
 	if (link->state >= GREETING)
 		connection_watch(link, !held);
 	loop_again(link->loop);

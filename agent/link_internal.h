@@ -33,7 +33,8 @@ struct link {
 	bool discard_session; /* at every URL before it is connected to again, */
 	bool *discarded;      /* where that is done, [i] for config->urls[i] */
 	int64_t since_ms; /* up, or not up, for so long */
-	int64_t progress_ms;
+	int64_t progress_ms; /* of the last acknowledgement; moves on while held */
+	int64_t held_since_ms;
 	char problem[160]; /* why it is not up */
 	size_t in_flight;
 

@@ -123,12 +123,13 @@ static bool tell_link(const struct agent *agent, struct answer *answer, size_t i
 		return false;
 	report = link_report(route->link);
 	stats = link_stats(route->link);
-	line = json_pack("{s:s, s:s, s:o*, s:b, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I}", "kind", "link", "link",
+	line = json_pack("{s:s, s:s, s:o*, s:b, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "kind", "link", "link",
 	                 link_name(route->link), "url", url_text(report.url), "up", link_connected(route->link), "state",
 	                 report.state, "held", report.held, "since_seconds", seconds_since(agent, report.since_ms), "reconnects",
 	                 (json_int_t)stats.reconnects, "stalls", (json_int_t)stats.stalls, "received",
 	                 (json_int_t)stats.received, "sent", (json_int_t)stats.sent, "acknowledged",
-	                 (json_int_t)stats.acknowledged);
+	                 (json_int_t)stats.acknowledged, "redelivered", (json_int_t)stats.redelivered, "redelivery",
+	                 link_redelivery(route->link));
 	answer_line(answer, line);
 	return true;
 }

@@ -5,6 +5,7 @@
 -- still runs when the spec ends is asked to stop and must do so with status 0 and
 -- without a sanitizer's report; what it logged is printed if the spec failed.
 local uv = require "luv"
+local cjson = require "cjson"
 local cleanup = require "lib.cleanup"
 local file = require "lib.file"
 local loop = require "lib.loop"
@@ -220,6 +221,19 @@ function agent:command(name, ...)
 		{ cwd = self.directory, stdout = out, stderr = err, env = environment(self) })
 	local code = process:wait()
 	return code, file.read(out), file.read(err)
+end
+
+--- What `status --json` says of a link; agent.lua must name a control socket.
+function agent:link_status(name)
+	local code, out, err = self:command("status", "--json")
+	assert(code == 0, err)
+	for text in out:gmatch("[^\n]+") do
+		local line = cjson.decode(text)
+		if line.kind == "link" and line.link == name then
+			return line
+		end
+	end
+	error("no link " .. name)
 end
 
 --- Reads the queue's database with the sqlite3 program; the agent must not run.

@@ -495,6 +495,33 @@ static void reads_nothing_while_held(void)
 	end();
 }
 
+static bool lost(void)
+{
+	return told.downs > 0;
+}
+
+static void stalls_only_while_acknowledgements_could_be_read(void)
+{
+	struct link_config *config = make_config(1, 0);
+	struct message message = {.seq = 1, .qos = 1};
+	char reason[64];
+	int handle;
+
+	begin(1, 0);
+	config->ack_timeout_ms = 1500;
+	link_configure(subject, config);
+	CHECK(wait_until(is_up, 5000));
+	CHECK(link_send(subject, &message, &handle, reason, sizeof reason) == SEND_OK);
+	link_hold(subject, true);
+	CHECK(!wait_until(never, 1550));
+	link_hold(subject, false);
+	CHECK(!wait_until(never, 600)); /* it was looked at in that time */
+	CHECK(told.downs == 0 && link_stats(subject).stalls == 0);
+	CHECK(wait_until(lost, 5000));
+	CHECK(link_stats(subject).stalls == 1 && strcmp(told.reason, "no acknowledgement within ack_timeout") == 0);
+	end();
+}
+
 static void says_goodbye_and_stays_off(void)
 {
 	begin(1, 0);
@@ -589,6 +616,7 @@ int main(void)
 	RUN(does_not_block_while_connecting);
 	RUN(closes_without_waiting_for_an_attempt);
 	RUN(reads_nothing_while_held);
+	RUN(stalls_only_while_acknowledgements_could_be_read);
 	RUN(says_goodbye_and_stays_off);
 	RUN(starts_and_stops_as_asked_last);
 	RUN(subscribes_anew_only_if_the_session_is_lost);
