@@ -36,7 +36,8 @@ STORE_SOURCES = store/dead.c \
                 store/ledger.c \
                 store/quarantine.c \
                 store/salvage.c \
-                store/notes.c store/queue.c store/schema.c store/store.c
+                store/entry.c store/flight.c store/lane.c \
+                store/notes.c store/queue.c store/rows.c store/schema.c store/store.c
 AGENT_SOURCES = agent/answer.c \
                 agent/cli_client.c \
                 agent/cli_run.c \

@@ -1,9 +1,6 @@
-/* One link's FIFO: a memory tail in front of a table keyed by seq.
- *
- * Pushes wait in `tail` until the store commits; committed messages move on to
- * `ready` while that is the whole rest of the queue, otherwise they stay on
- * disk only and are read back in order when their turn comes. `flight` lists
- * what was handed out; its acknowledged runs are deleted by ranges. */
+/* One link's FIFO: lanes in front of a table, one for each priority, and one more of
+ * each for what goes ahead of the backlog; a list of what is not on disk yet; and
+ * what was handed out. */
 #include "queue.h"
 
 #include <assert.h>
@@ -11,179 +8,112 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store_internal.h"
+#include "entry.h"
+#include "flight.h"
+#include "lane.h"
+#include "rows.h"
 
-/* How much of the queue is kept in memory ahead of sending: enough for a few
- * turns, small against a router's memory. Tests compile with tiny ones. */
-#ifndef QUEUE_READY_MESSAGES
-#define QUEUE_READY_MESSAGES 256
-#endif
-#ifndef QUEUE_READY_BYTES
-#define QUEUE_READY_BYTES (256 * 1024)
-#endif
-/* Hand out no more while so many deletions wait for a disk that does not take them. */
-#ifndef QUEUE_FLIGHT_MAX
-#define QUEUE_FLIGHT_MAX 65536
-#endif
-
-/* A message and its bytes in one piece. */
-struct entry {
-	struct entry *next;
-	struct message message;
-	char bytes[];
-};
-
-struct list {
-	struct entry *head, **end;
-	size_t messages, bytes;
-};
-
-struct handed {
-	uint64_t seq;
-	uint32_t bytes;
-	bool acknowledged;
-};
+#define PRIORITIES (QUEUE_PRIORITY_REPORT + 1)
+#define COUNT_ROWS 4096 /* at a time, about a millisecond */
 
 struct queue {
 	struct store *store;
 	struct participant participant;
-	sqlite3_stmt *insert, *load, *lookup, *delete;
-	struct list ready, tail;
-	struct entry *looked_up; /* what queue_lookup() returned last */
-	uint64_t loaded_to;      /* every committed seq up to here is, or was, in `ready` */
-	uint64_t body_to;        /* the last committed seq */
+	char *name;
+	struct rows rows;
+	struct queue_limits limits;
+	queue_dropped *dropped;
+	void *arg;
+	struct lane lanes[PRIORITIES];
+	struct lane live[PRIORITIES]; /* what is newer than `live_after`, while that is not 0 */
+	uint64_t live_after;
+	struct lane *peeked;           /* whose front queue_peek() returned */
+	struct entry *oldest, *newest; /* the unsaved ones */
+	size_t unsafe, unsafe_bytes;
+	struct flight flight;
+	struct entry *looked_up; /* what queue_lookup() read last */
 	uint64_t pushed_to;      /* the last seq pushed */
-	struct handed *flight;   /* in order of seq */
-	size_t flight_n, flight_size, acknowledged_n;
 	uint64_t messages, bytes;
+	uint64_t found_to;    /* seq: rows up to it are an earlier process's, */
+	int64_t uncounted_to; /* key: of which those up to it are not in `messages` yet */
+	int64_t latest_age_ms;
 };
 
-/* ---- entries ---- */
+/* ---- the unsaved ones ---- */
 
-static void put(char **to, struct bytes *field, bool terminate)
+static void unsaved_add(struct queue *queue, struct entry *entry)
 {
-	if (field->size > 0)
-		memcpy(*to, field->data, field->size);
-	field->data = *to;
-	*to += field->size;
-	if (terminate)
-		*(*to)++ = '\0';
-}
-
-static struct entry *entry_copy(const struct message *message)
-{
-	struct entry *entry = malloc(sizeof *entry + message->topic.size + 1 + message->payload.size +
-	                             message->properties.size + message->context.size);
-	char *to;
-
-	if (!entry)
-		return NULL;
-	entry->next = NULL;
-	entry->message = *message;
-	to = entry->bytes;
-	put(&to, &entry->message.topic, true);
-	put(&to, &entry->message.payload, false);
-	put(&to, &entry->message.properties, false);
-	put(&to, &entry->message.context, false);
-	return entry;
-}
-
-/* What limits and counters call a message's size. */
-static size_t entry_size(const struct entry *entry)
-{
-	return entry->message.topic.size + entry->message.payload.size;
-}
-
-static void list_append(struct list *list, struct entry *entry)
-{
-	if (!list->head)
-		list->end = &list->head;
-	*list->end = entry;
-	list->end = &entry->next;
-	list->messages++;
-	list->bytes += entry_size(entry);
-}
-
-static struct entry *list_remove_first(struct list *list)
-{
-	struct entry *entry = list->head;
-
-	list->head = entry->next;
-	entry->next = NULL;
-	list->messages--;
-	list->bytes -= entry_size(entry);
-	return entry;
-}
-
-static void list_release(struct list *list)
-{
-	while (list->head)
-		free(list_remove_first(list));
-}
-
-static bool ready_has_room(const struct queue *queue)
-{
-	return queue->ready.messages < QUEUE_READY_MESSAGES && queue->ready.bytes < QUEUE_READY_BYTES;
-}
-
-/* ---- rows ---- */
-
-#define COLUMNS "seq, topic, payload, properties, context, time_ms, origin, flags"
-
-static struct bytes column_bytes(sqlite3_stmt *row, int column)
-{
-	/* In this order: the size is of the form that the first call converted to. */
-	const void *data = sqlite3_column_blob(row, column);
-
-	return (struct bytes){.data = data, .size = (size_t)sqlite3_column_bytes(row, column)};
-}
-
-static struct entry *entry_from_row(sqlite3_stmt *row)
-{
-	int flags = sqlite3_column_int(row, 7);
-	struct message message = {
-	        .seq = (uint64_t)sqlite3_column_int64(row, 0),
-	        .topic = column_bytes(row, 1),
-	        .payload = column_bytes(row, 2),
-	        .properties = column_bytes(row, 3),
-	        .context = column_bytes(row, 4),
-	        .time_ms = sqlite3_column_int64(row, 5),
-	        .origin = (uint32_t)sqlite3_column_int64(row, 6),
-	        .qos = (uint8_t)(flags & 3),
-	        .retain = (flags & 4) != 0,
-	};
-
-	return entry_copy(&message);
-}
-
-static void bind_optional(sqlite3_stmt *row, int column, struct bytes bytes)
-{
-	if (bytes.size > 0)
-		sqlite3_bind_blob64(row, column, bytes.data, bytes.size, SQLITE_STATIC);
+	entry->older = queue->newest;
+	if (queue->newest)
+		queue->newest->newer = entry;
 	else
-		sqlite3_bind_null(row, column);
+		queue->oldest = entry;
+	queue->newest = entry;
+	queue->unsafe++;
+	queue->unsafe_bytes += entry_size(entry);
 }
 
-static int insert_row(struct queue *queue, const struct message *message)
+static void unsaved_remove(struct queue *queue, struct entry *entry)
 {
-	sqlite3_stmt *row = queue->insert;
-
-	sqlite3_bind_int64(row, 1, (sqlite3_int64)message->seq);
-	sqlite3_bind_blob64(row, 2, message->topic.data, message->topic.size, SQLITE_STATIC);
-	bind_optional(row, 3, message->payload);
-	bind_optional(row, 4, message->properties);
-	bind_optional(row, 5, message->context);
-	sqlite3_bind_int64(row, 6, message->time_ms);
-	sqlite3_bind_int64(row, 7, message->origin);
-	sqlite3_bind_int(row, 8, message->qos | (message->retain ? 4 : 0));
-	return store_step(row);
+	*(entry->older ? &entry->older->newer : &queue->oldest) = entry->newer;
+	*(entry->newer ? &entry->newer->older : &queue->newest) = entry->older;
+	entry->older = entry->newer = NULL;
+	queue->unsafe--;
+	queue->unsafe_bytes -= entry_size(entry);
 }
 
-static int delete_range(struct queue *queue, uint64_t first, uint64_t last)
+/* ---- what is handed out, or given up ---- */
+
+static struct lane *lane_at(struct queue *queue, unsigned priority, bool live)
 {
-	sqlite3_bind_int64(queue->delete, 1, (sqlite3_int64)first);
-	sqlite3_bind_int64(queue->delete, 2, (sqlite3_int64)last);
-	return store_step(queue->delete);
+	return live ? &queue->live[priority] : &queue->lanes[priority];
+}
+
+static bool is_counted(const struct queue *queue, uint64_t seq, unsigned priority)
+{
+	return seq > queue->found_to || rows_key(seq, priority) > queue->uncounted_to;
+}
+
+static void uncount(struct queue *queue, size_t size)
+{
+	queue->messages--;
+	queue->bytes -= size;
+}
+
+/* Takes the front of a lane, which is in memory, after flight_reserve(). */
+static struct handed *hand_out(struct queue *queue, struct lane *lane)
+{
+	struct entry *entry = entry_list_remove_first(&lane->waiting);
+	struct handed *handed = flight_add(&queue->flight, lane, entry,
+	                                   is_counted(queue, entry->message.seq, entry->message.priority));
+
+	if (entry->saved) {
+		free(entry);
+	} else {
+		entry->place = HANDED;
+		handed->entry = entry;
+	}
+	return handed;
+}
+
+/* It is delivered or given up. */
+static void finish(struct queue *queue, struct handed *handed)
+{
+	if (handed->counted)
+		uncount(queue, handed->size);
+	if (handed->entry)
+		unsaved_remove(queue, handed->entry);
+	flight_done(&queue->flight, handed);
+}
+
+/* Gives up the front of a lane, which is in memory. False: no memory to note it. */
+static bool drop_first(struct queue *queue, struct lane *lane, enum queue_drop why)
+{
+	if (flight_reserve(&queue->flight) < 0)
+		return false;
+	queue->dropped(queue->arg, queue, &lane->waiting.head->message, why);
+	finish(queue, hand_out(queue, lane));
+	return true;
 }
 
 /* ---- taking part in the store's transaction ---- */
@@ -192,36 +122,17 @@ static bool is_dirty(const void *owner)
 {
 	const struct queue *queue = owner;
 
-	return queue->tail.messages > 0 || queue->acknowledged_n > 0;
+	return queue->unsafe > 0 || queue->flight.acknowledged > 0;
 }
 
 static void add_unsafe(const void *owner, struct store_unsafe *unsafe)
 {
 	const struct queue *queue = owner;
 
-	if (queue->tail.head && queue->tail.head->message.seq < unsafe->first)
-		unsafe->first = queue->tail.head->message.seq;
-	unsafe->messages += queue->tail.messages;
-	unsafe->bytes += queue->tail.bytes;
-}
-
-/* Rows are handed out in order of seq, so between two neighbours of `flight`
- * the table has nothing: a run of acknowledged neighbours is one range. */
-static int delete_acknowledged(struct queue *queue)
-{
-	size_t at = 0;
-
-	while (at < queue->flight_n) {
-		size_t first = at;
-
-		while (at < queue->flight_n && queue->flight[at].acknowledged)
-			at++;
-		if (at > first && delete_range(queue, queue->flight[first].seq, queue->flight[at - 1].seq) < 0)
-			return -1;
-		while (at < queue->flight_n && !queue->flight[at].acknowledged)
-			at++;
-	}
-	return 0;
+	if (queue->oldest && queue->oldest->message.seq < unsafe->first)
+		unsafe->first = queue->oldest->message.seq;
+	unsafe->messages += queue->unsafe;
+	unsafe->bytes += queue->unsafe_bytes;
 }
 
 /* Deletions first: the pages they free are dirty anyway, and what is inserted
@@ -230,140 +141,97 @@ static int write_changes(void *owner, bool additions)
 {
 	struct queue *queue = owner;
 
-	if (queue->acknowledged_n > 0 && delete_acknowledged(queue) < 0)
+	if (flight_delete(&queue->flight, &queue->rows) < 0)
 		return -1;
-	for (const struct entry *entry = queue->tail.head; entry && additions; entry = entry->next)
-		if (insert_row(queue, &entry->message) < 0)
+	for (const struct entry *entry = queue->oldest; entry && additions; entry = entry->newer)
+		if (rows_insert(&queue->rows, &entry->message) < 0)
 			return -1;
 	return 0;
 }
 
-static void forget_acknowledged(struct queue *queue)
+/* An unsaved message has a row now. In memory it stays as long as it is in one piece
+ * with what is sent next. */
+static void entry_saved(struct queue *queue, struct entry *entry)
 {
-	size_t kept = 0;
+	bool live = queue->live_after && entry->message.seq > queue->live_after;
 
-	for (size_t i = 0; i < queue->flight_n; i++)
-		if (!queue->flight[i].acknowledged)
-			queue->flight[kept++] = queue->flight[i];
-	queue->flight_n = kept;
-	queue->acknowledged_n = 0;
+	unsaved_remove(queue, entry);
+	entry->saved = true;
+	lane_saved(lane_at(queue, entry->message.priority, live), entry);
+	if (entry->place == HANDED) {
+		flight_find(&queue->flight, entry->message.seq)->entry = NULL;
+		free(entry);
+	}
 }
 
-/* The tail is on disk now. As long as `ready` is the whole rest of the queue,
- * it grows at its end; once something stays on disk only, so must all after it. */
 static void changes_written(void *owner, bool additions)
 {
 	struct queue *queue = owner;
 
-	while (additions && queue->tail.head) {
-		struct entry *entry = list_remove_first(&queue->tail);
-		bool follows = queue->loaded_to == queue->body_to;
-
-		queue->body_to = entry->message.seq;
-		if (follows && ready_has_room(queue)) {
-			queue->loaded_to = entry->message.seq;
-			list_append(&queue->ready, entry);
-		} else {
-			free(entry);
-		}
+	while (additions && queue->oldest)
+		entry_saved(queue, queue->oldest);
+	for (size_t i = 0; additions && i < PRIORITIES; i++) {
+		lane_trim(&queue->lanes[i]);
+		lane_trim(&queue->live[i]);
 	}
-	if (queue->acknowledged_n > 0)
-		forget_acknowledged(queue);
+	flight_deleted(&queue->flight);
 }
 
 /* ---- opening ---- */
 
-static uint32_t link_id(struct store *store, const char *name)
+static int find_lanes(struct queue *queue)
 {
-	sqlite3_stmt *statement = NULL;
-	uint32_t id = 0;
+	const uint64_t last_seq = (UINT64_C(1) << SEQ_BITS) - 1;
 
-	if (sqlite3_prepare_v2(store_database(store), "SELECT id FROM link WHERE name = ?1", -1, &statement, NULL) ==
-	            SQLITE_OK &&
-	    sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC) == SQLITE_OK &&
-	    sqlite3_step(statement) == SQLITE_ROW)
-		id = (uint32_t)sqlite3_column_int64(statement, 0);
-	sqlite3_finalize(statement);
-	return id;
-}
+	queue->uncounted_to = INT64_MIN;
+	for (unsigned priority = 0; priority < PRIORITIES; priority++) {
+		struct lane *lane = &queue->lanes[priority];
+		int64_t age_ms;
 
-static int create_table(struct store *store, const char *name)
-{
-	sqlite3_stmt *add = NULL, *create = NULL;
-	int result = -1;
-
-	if (sqlite3_prepare_v2(store_database(store), "INSERT INTO link (name) VALUES (?1)", -1, &add, NULL) ==
-	            SQLITE_OK &&
-	    sqlite3_bind_text(add, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && store_exec(store, "BEGIN IMMEDIATE") == 0) {
-		if (store_step(add) == 0 &&
-		    store_prepare(store, &create, QUEUE_TABLE, (uint32_t)sqlite3_last_insert_rowid(store_database(store))) == 0 &&
-		    store_step(create) == 0)
-			result = 0;
-		if (result < 0 || store_exec(store, "COMMIT") < 0) {
-			store_exec(store, "ROLLBACK");
-			result = -1;
-		}
+		lane->loaded_to = rows_key(0, priority);
+		if (rows_last(&queue->rows, rows_key(1, priority), rows_key(last_seq, priority), &lane->body_to, &age_ms) < 0)
+			return -1;
+		if (lane->body_to == lane->loaded_to)
+			continue;
+		if (rows_seq(lane->body_to) > queue->found_to)
+			queue->found_to = rows_seq(lane->body_to);
+		if (lane->body_to > queue->uncounted_to)
+			queue->uncounted_to = lane->body_to;
+		if (age_ms > queue->latest_age_ms)
+			queue->latest_age_ms = age_ms;
 	}
-	sqlite3_finalize(create);
-	sqlite3_finalize(add);
-	return result;
+	queue->pushed_to = queue->found_to;
+	return 0;
 }
 
-/* Counts what an earlier process left. */
-static int count_rows(struct queue *queue, uint32_t id)
-{
-	sqlite3_stmt *count = NULL;
-	int result = -1;
-
-	if (store_prepare(queue->store, &count,
-	                  "SELECT count(*), total(length(topic) + ifnull(length(payload), 0)), ifnull(max(seq), 0)"
-	                  " FROM queue_%u",
-	                  id) == 0 &&
-	    sqlite3_step(count) == SQLITE_ROW) {
-		queue->messages = (uint64_t)sqlite3_column_int64(count, 0);
-		queue->bytes = (uint64_t)sqlite3_column_int64(count, 1);
-		queue->body_to = queue->pushed_to = (uint64_t)sqlite3_column_int64(count, 2);
-		result = 0;
-	}
-	sqlite3_finalize(count);
-	return result;
-}
-
-static int prepare_statements(struct queue *queue, uint32_t id)
-{
-	struct store *store = queue->store;
-
-	return store_prepare(store, &queue->insert, "INSERT OR REPLACE INTO queue_%u (" COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8)",
-	                     id) < 0 ||
-	                       store_prepare(store, &queue->load,
-	                                     "SELECT " COLUMNS " FROM queue_%u WHERE seq > ?1 ORDER BY seq", id) < 0 ||
-	                       store_prepare(store, &queue->lookup, "SELECT " COLUMNS " FROM queue_%u WHERE seq = ?1",
-	                                     id) < 0 ||
-	                       store_prepare(store, &queue->delete, "DELETE FROM queue_%u WHERE seq BETWEEN ?1 AND ?2",
-	                                     id) < 0
-	               ? -1
-	               : 0;
-}
-
-struct queue *queue_open(struct store *store, const char *name, char *err, size_t err_size)
+struct queue *queue_open(struct store *store, const char *name, struct queue_limits limits, queue_dropped *dropped,
+                         void *arg, char *err, size_t err_size)
 {
 	struct queue *queue = calloc(1, sizeof *queue);
-	uint32_t id;
 
-	if (!queue) {
+	if (!queue || !(queue->name = strdup(name))) {
 		snprintf(err, err_size, "queue of link %s: out of memory", name);
+		free(queue);
 		return NULL;
 	}
-	queue->store = store;
-	queue->participant = (struct participant){
-	        .owner = queue, .dirty = is_dirty, .unsafe = add_unsafe, .write = write_changes, .written = changes_written};
-	if ((link_id(store, name) == 0 && create_table(store, name) < 0) || (id = link_id(store, name)) == 0 ||
-	    prepare_statements(queue, id) < 0 || count_rows(queue, id) < 0) {
-		snprintf(err, err_size, "queue of link %s: %s", name, sqlite3_errmsg(store_database(store)));
-		queue->store = NULL;
+	queue->limits = limits;
+	queue->dropped = dropped;
+	queue->arg = arg;
+	queue->participant = (struct participant){.owner = queue,
+	                                          .dirty = is_dirty,
+	                                          .unsafe = add_unsafe,
+	                                          .write = write_changes,
+	                                          .written = changes_written};
+	if (rows_open(&queue->rows, store, name, err, err_size) < 0) {
 		queue_close(queue);
 		return NULL;
 	}
+	if (find_lanes(queue) < 0) {
+		snprintf(err, err_size, "queue of link %s: %s", name, sqlite3_errmsg(store_database(store)));
+		queue_close(queue);
+		return NULL;
+	}
+	queue->store = store;
 	store_join(store, &queue->participant);
 	return queue;
 }
@@ -374,150 +242,242 @@ void queue_close(struct queue *queue)
 		return;
 	if (queue->store)
 		store_leave(queue->store, &queue->participant);
-	sqlite3_finalize(queue->insert);
-	sqlite3_finalize(queue->load);
-	sqlite3_finalize(queue->lookup);
-	sqlite3_finalize(queue->delete);
-	list_release(&queue->ready);
-	list_release(&queue->tail);
+	for (size_t i = 0; i < PRIORITIES; i++) {
+		lane_release(&queue->lanes[i]);
+		lane_release(&queue->live[i]);
+	}
+	flight_release(&queue->flight);
+	rows_release(&queue->rows);
 	free(queue->looked_up);
-	free(queue->flight);
+	free(queue->name);
 	free(queue);
+}
+
+void queue_set_limits(struct queue *queue, struct queue_limits limits)
+{
+	queue->limits = limits;
+}
+
+static void count_row(void *arg, int64_t key, size_t size)
+{
+	struct queue *queue = arg;
+	struct handed *handed = flight_find(&queue->flight, rows_seq(key));
+
+	if (rows_seq(key) > queue->found_to || (handed && flight_is_done(handed)))
+		return;
+	queue->messages++;
+	queue->bytes += size;
+	if (handed)
+		handed->counted = true;
+}
+
+bool queue_count(struct queue *queue)
+{
+	if (queue->uncounted_to != INT64_MIN)
+		rows_count(&queue->rows, &queue->uncounted_to, COUNT_ROWS, count_row, queue);
+	return queue->uncounted_to != INT64_MIN;
+}
+
+static bool is_open(struct store *store, const char *name)
+{
+	for (const struct participant *p = store->participants; p; p = p->next)
+		if (p->write == write_changes && strcmp(((const struct queue *)p->owner)->name, name) == 0)
+			return true;
+	return false;
 }
 
 void queue_visit(struct store *store, void (*visit)(void *arg, const char *name, uint64_t messages), void *arg)
 {
-	sqlite3_stmt *links = NULL;
-
-	if (store_prepare(store, &links, "SELECT id, name FROM link ORDER BY id", 0) == 0)
-		while (sqlite3_step(links) == SQLITE_ROW) {
-			sqlite3_stmt *count = NULL;
-
-			if (store_prepare(store, &count, "SELECT count(*) FROM queue_%u",
-			                  (uint32_t)sqlite3_column_int64(links, 0)) == 0 &&
-			    sqlite3_step(count) == SQLITE_ROW)
-				visit(arg, (const char *)sqlite3_column_text(links, 1), (uint64_t)sqlite3_column_int64(count, 0));
-			sqlite3_finalize(count);
-		}
-	sqlite3_finalize(links);
+	rows_visit(store, visit, arg, is_open);
 }
 
 /* ---- the queue ---- */
 
-int queue_push(struct queue *queue, const struct message *message)
+static bool exceeds(const struct queue *queue, uint64_t more_messages, uint64_t more_bytes)
+{
+	const struct queue_limits *limits = &queue->limits;
+
+	return (limits->max_messages && queue->messages + more_messages > limits->max_messages) ||
+	       (limits->max_bytes && queue->bytes + more_bytes > limits->max_bytes);
+}
+
+bool queue_full(const struct queue *queue)
+{
+	return exceeds(queue, 1, 0);
+}
+
+/* Gives up the oldest of the lowest priority up to `priority`. False: there is none. */
+static bool make_room(struct queue *queue, unsigned priority)
+{
+	for (unsigned lowest = 0; lowest <= priority && lowest <= QUEUE_PRIORITY_MAX; lowest++)
+		for (int live = 0; live < 2; live++) {
+			struct lane *lane = lane_at(queue, lowest, live);
+
+			if (lane_load(lane, &queue->rows, &queue->flight) == 0 && lane->waiting.head)
+				return drop_first(queue, lane, QUEUE_OVERFLOW);
+		}
+	return false;
+}
+
+static bool admits(struct queue *queue, const struct message *message, size_t size)
+{
+	if (message->priority == QUEUE_PRIORITY_REPORT || queue->limits.overflow == QUEUE_HOLD)
+		return true;
+	if (queue->limits.max_bytes && size > queue->limits.max_bytes)
+		return false;
+	while (exceeds(queue, 1, size))
+		if (queue->limits.overflow == QUEUE_DROP_NEWEST || !make_room(queue, message->priority))
+			return false;
+	return true;
+}
+
+enum queue_result queue_push(struct queue *queue, const struct message *message)
 {
 	struct entry *entry = entry_copy(message);
 
 	if (!entry)
-		return -1;
-	assert(message->seq > queue->pushed_to);
+		return QUEUE_ERROR;
+	assert(message->seq > queue->pushed_to && message->priority < PRIORITIES);
 	queue->pushed_to = message->seq;
-	list_append(&queue->tail, entry);
+	if (!admits(queue, &entry->message, entry_size(entry))) {
+		queue->dropped(queue->arg, queue, &entry->message, QUEUE_OVERFLOW);
+		free(entry);
+		return QUEUE_FULL;
+	}
+	lane_append(lane_at(queue, message->priority, queue->live_after), entry);
+	unsaved_add(queue, entry);
 	queue->messages++;
 	queue->bytes += entry_size(entry);
-	return 0;
+	return QUEUE_OK;
 }
 
-/* Fills `ready` from the body. 0, or -1 if the disk or memory failed. */
-static int load_ready(struct queue *queue)
+static bool has_expired(const struct message *message, int64_t now_ms)
 {
-	int step = SQLITE_DONE;
+	return message->expires_ms != 0 && message->expires_ms <= now_ms;
+}
 
-	sqlite3_bind_int64(queue->load, 1, (sqlite3_int64)queue->loaded_to);
-	while (ready_has_room(queue) && (step = sqlite3_step(queue->load)) == SQLITE_ROW) {
-		struct entry *entry = entry_from_row(queue->load);
+/* The lane whose front goes next, with its front in memory and not expired. NULL: none,
+ * or *failed. */
+static struct lane *first_lane(struct queue *queue, int64_t now_ms, bool *failed)
+{
+	for (unsigned priority = PRIORITIES; priority-- > 0;)
+		for (int live = 1; live >= 0; live--) {
+			struct lane *lane = lane_at(queue, priority, live);
 
-		if (!entry) {
-			step = SQLITE_NOMEM;
-			break;
+			while (!lane_is_empty(lane)) {
+				if (lane_load(lane, &queue->rows, &queue->flight) < 0) {
+					*failed = true;
+					return NULL;
+				}
+				if (!lane->waiting.head)
+					break;
+				if (!has_expired(&lane->waiting.head->message, now_ms))
+					return lane;
+				if (!drop_first(queue, lane, QUEUE_EXPIRED))
+					return NULL;
+			}
 		}
-		queue->loaded_to = entry->message.seq;
-		list_append(&queue->ready, entry);
-	}
-	sqlite3_reset(queue->load);
-	if (step == SQLITE_DONE)
-		queue->loaded_to = queue->body_to;
-	return step == SQLITE_DONE || step == SQLITE_ROW ? 0 : -1;
+	return NULL;
 }
 
-const struct message *queue_peek(struct queue *queue, bool *failed, char *err, size_t err_size)
+/* It may leave: its number is never given to another message, even after a kill. */
+static bool may_leave(const struct queue *queue, const struct entry *entry, bool committed)
 {
+	return entry->saved || (!committed && entry->message.seq < queue->store->seq_limit);
+}
+
+const struct message *queue_peek(struct queue *queue, int64_t now_ms, bool committed, bool *failed, char *err,
+                                 size_t err_size)
+{
+	struct lane *lane;
+
 	*failed = false;
-	if (!queue->ready.head && queue->loaded_to < queue->body_to && load_ready(queue) < 0 && !queue->ready.head) {
-		*failed = true;
+	lane = first_lane(queue, now_ms, failed);
+	if (*failed)
 		snprintf(err, err_size, "%s", sqlite3_errmsg(store_database(queue->store)));
-	}
-	return queue->ready.head ? &queue->ready.head->message : NULL;
+	queue->peeked = lane;
+	return lane && may_leave(queue, lane->waiting.head, committed) ? &lane->waiting.head->message : NULL;
 }
 
 int queue_reserve(struct queue *queue)
 {
-	size_t size = queue->flight_size ? queue->flight_size * 2 : 64;
-	struct handed *flight;
-
-	if (queue->flight_n < queue->flight_size)
-		return 0;
-	if (queue->flight_n >= QUEUE_FLIGHT_MAX)
-		return -1;
-	flight = realloc(queue->flight, size * sizeof *flight);
-	if (!flight)
-		return -1;
-	queue->flight = flight;
-	queue->flight_size = size;
-	return 0;
+	return flight_reserve(&queue->flight);
 }
 
 void queue_take(struct queue *queue)
 {
-	struct entry *entry;
-
-	assert(queue->ready.head && queue->flight_n < queue->flight_size);
-	entry = list_remove_first(&queue->ready);
-	queue->flight[queue->flight_n++] =
-	        (struct handed){.seq = entry->message.seq, .bytes = (uint32_t)entry_size(entry)};
-	free(entry);
-}
-
-static struct handed *find_handed(struct queue *queue, uint64_t seq)
-{
-	size_t low = 0, high = queue->flight_n;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (queue->flight[middle].seq < seq)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < queue->flight_n && queue->flight[low].seq == seq ? &queue->flight[low] : NULL;
+	assert(queue->peeked && queue->peeked->waiting.head);
+	hand_out(queue, queue->peeked);
+	queue->peeked = NULL;
 }
 
 const struct message *queue_lookup(struct queue *queue, uint64_t seq)
 {
-	const struct handed *handed = find_handed(queue, seq);
+	const struct handed *handed = flight_find(&queue->flight, seq);
 
 	free(queue->looked_up);
 	queue->looked_up = NULL;
-	if (!handed || handed->acknowledged)
+	if (!handed || flight_is_done(handed))
 		return NULL;
-	sqlite3_bind_int64(queue->lookup, 1, (sqlite3_int64)seq);
-	if (sqlite3_step(queue->lookup) == SQLITE_ROW)
-		queue->looked_up = entry_from_row(queue->lookup);
-	sqlite3_reset(queue->lookup);
+	if (handed->entry)
+		return &handed->entry->message;
+	queue->looked_up = rows_read(&queue->rows, rows_key(seq, handed->priority));
 	return queue->looked_up ? &queue->looked_up->message : NULL;
 }
 
 void queue_acknowledged(struct queue *queue, uint64_t seq)
 {
-	struct handed *handed = find_handed(queue, seq);
+	struct handed *handed = flight_find(&queue->flight, seq);
 
-	if (!handed || handed->acknowledged)
+	if (handed && !flight_is_done(handed))
+		finish(queue, handed);
+}
+
+void queue_expire(struct queue *queue, int64_t now_ms)
+{
+	for (size_t i = 0; i < 2 * (size_t)PRIORITIES; i++) {
+		struct lane *lane = lane_at(queue, (unsigned)i / 2, i % 2 == 1);
+
+		while (lane_load(lane, &queue->rows, &queue->flight) == 0 && lane->waiting.head &&
+		       has_expired(&lane->waiting.head->message, now_ms))
+			if (!drop_first(queue, lane, QUEUE_EXPIRED))
+				return;
+	}
+}
+
+/* ---- live first ---- */
+
+void queue_go_live(struct queue *queue)
+{
+	queue_line_up(queue);
+	if (queue->pushed_to == 0)
+		return; /* nothing was ever there to go ahead of */
+	queue->live_after = queue->pushed_to;
+	for (unsigned priority = 0; priority < PRIORITIES; priority++)
+		lane_init(&queue->live[priority], rows_key(queue->pushed_to, priority));
+}
+
+void queue_line_up(struct queue *queue)
+{
+	if (!queue->live_after)
 		return;
-	handed->acknowledged = true;
-	queue->acknowledged_n++;
-	queue->messages--;
-	queue->bytes -= handed->bytes;
+	for (size_t i = 0; i < PRIORITIES; i++)
+		lane_join(&queue->lanes[i], &queue->live[i]);
+	queue->live_after = 0;
+	queue->peeked = NULL;
+	flight_break(&queue->flight);
+}
+
+/* ---- what is known ---- */
+
+uint64_t queue_newest(const struct queue *queue)
+{
+	return queue->pushed_to;
+}
+
+int64_t queue_latest_age(const struct queue *queue)
+{
+	return queue->latest_age_ms;
 }
 
 uint64_t queue_messages(const struct queue *queue)
@@ -532,5 +492,5 @@ uint64_t queue_bytes(const struct queue *queue)
 
 size_t queue_unsafe(const struct queue *queue)
 {
-	return queue->tail.messages;
+	return queue->unsafe;
 }

@@ -13,13 +13,31 @@ static char path[128], err[512];
 static struct store *store;
 static struct queue *queue;
 
+static struct queue_limits limits;
+static uint64_t dropped[64];
+static enum queue_drop dropped_why[64];
+static int n_dropped;
+
+static void on_dropped(void *arg, struct queue *which, const struct message *message, enum queue_drop why)
+{
+	(void)arg;
+	CHECK(which != NULL);
+	if (n_dropped < 64) {
+		dropped[n_dropped] = message->seq;
+		dropped_why[n_dropped] = why;
+	}
+	n_dropped++;
+}
+
 static void open_again(void)
 {
 	queue_close(queue);
 	store_close(store);
 	store = store_open(path, STORE_OFF, err, sizeof err);
-	queue = store ? queue_open(store, "core", err, sizeof err) : NULL;
+	queue = store ? queue_open(store, "core", limits, on_dropped, NULL, err, sizeof err) : NULL;
 	REQUIRE(queue != NULL);
+	while (queue_count(queue))
+		;
 }
 
 static void begin(void)
@@ -30,6 +48,8 @@ static void begin(void)
 	store = NULL;
 	snprintf(path, sizeof path, "%s/queue.db", directory);
 	unlink(path);
+	limits = (struct queue_limits){0};
+	n_dropped = 0;
 	open_again();
 }
 
@@ -38,7 +58,7 @@ static uint64_t push(const char *payload)
 	struct message message = {
 	        .seq = store_next_seq(store), .topic = {"a/b", 3}, .payload = {payload, strlen(payload)}, .qos = 1};
 
-	CHECK(queue_push(queue, &message) == 0);
+	CHECK(queue_push(queue, &message) == QUEUE_OK);
 	return message.seq;
 }
 
@@ -47,10 +67,13 @@ static void commit(void)
 	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
 }
 
+static int64_t now_ms;
+static bool committed_only;
+
 static const struct message *peek(void)
 {
 	bool failed;
-	const struct message *message = queue_peek(queue, &failed, err, sizeof err);
+	const struct message *message = queue_peek(queue, now_ms, committed_only, &failed, err, sizeof err);
 
 	CHECK(!failed);
 	return message;
@@ -68,11 +91,12 @@ static uint64_t take(void)
 	return seq;
 }
 
-static void hands_out_only_what_is_committed(void)
+static void hands_out_only_what_is_committed_if_asked(void)
 {
 	uint64_t seq;
 
 	begin();
+	committed_only = true;
 	seq = push("one");
 	CHECK(peek() == NULL);
 	CHECK(queue_messages(queue) == 1 && queue_bytes(queue) == 6 && queue_unsafe(queue) == 1);
@@ -84,6 +108,7 @@ static void hands_out_only_what_is_committed(void)
 	CHECK(queue_messages(queue) == 1);
 	queue_acknowledged(queue, seq);
 	CHECK(queue_messages(queue) == 0 && queue_bytes(queue) == 0);
+	committed_only = false;
 }
 
 static void keeps_every_field(void)
@@ -96,6 +121,9 @@ static void keeps_every_field(void)
 	        .properties = {"\x01\x01", 2},
 	        .context = {"c\0c", 3},
 	        .time_ms = 1700000000123,
+	        .age_ms = 5000000000,
+	        .expires_ms = 6000000000,
+	        .priority = 3,
 	        .origin = 7,
 	        .qos = 2,
 	        .retain = true,
@@ -104,7 +132,7 @@ static void keeps_every_field(void)
 	begin();
 	memset(topic, 't', sizeof topic);
 	message.seq = store_next_seq(store);
-	CHECK(queue_push(queue, &message) == 0);
+	CHECK(queue_push(queue, &message) == QUEUE_OK);
 	commit();
 	for (int from_disk = 0; from_disk < 2; from_disk++) {
 		back = peek();
@@ -114,6 +142,7 @@ static void keeps_every_field(void)
 		CHECK(back && back->properties.size == 2 && back->context.size == 3);
 		CHECK(back && memcmp(back->context.data, "c\0c", 3) == 0);
 		CHECK(back && back->time_ms == 1700000000123 && back->origin == 7 && back->qos == 2 && back->retain);
+		CHECK(back && back->age_ms == 5000000000 && back->expires_ms == 6000000000 && back->priority == 3);
 		open_again();
 	}
 }
@@ -215,11 +244,11 @@ static void keeps_links_apart(void)
 	bool failed;
 
 	begin();
-	other = queue_open(store, "hist", err, sizeof err);
+	other = queue_open(store, "hist", limits, on_dropped, NULL, err, sizeof err);
 	REQUIRE(other != NULL);
 	push("for core");
 	commit();
-	CHECK(queue_peek(other, &failed, err, sizeof err) == NULL && !failed);
+	CHECK(queue_peek(other, 0, false, &failed, err, sizeof err) == NULL && !failed);
 	CHECK(queue_messages(other) == 0 && queue_messages(queue) == 1);
 	queue_close(other);
 }
@@ -232,7 +261,7 @@ static void takes_a_message_larger_than_its_read_ahead(void)
 	begin();
 	memset(large, 'x', 1 << 20);
 	message.seq = store_next_seq(store);
-	CHECK(queue_push(queue, &message) == 0);
+	CHECK(queue_push(queue, &message) == QUEUE_OK);
 	push("small");
 	commit();
 	CHECK(take() == message.seq);
@@ -259,13 +288,310 @@ static void stops_handing_out_while_deletions_wait(void)
 	CHECK(take() != 0);
 }
 
+/* ---- before the commit ---- */
+
+static uint64_t push_as(unsigned priority, int64_t expires_ms)
+{
+	struct message message = {.seq = store_next_seq(store),
+	                          .topic = {"a/b", 3},
+	                          .payload = {"0123456", 7},
+	                          .expires_ms = expires_ms,
+	                          .qos = 1,
+	                          .priority = (uint8_t)priority};
+
+	queue_push(queue, &message);
+	return message.seq;
+}
+
+static uint64_t first_unsafe(void)
+{
+	struct store_unsafe unsafe;
+
+	store_pending(store, &unsafe);
+	CHECK(unsafe.messages == queue_unsafe(queue));
+	return unsafe.first;
+}
+
+static void what_is_acknowledged_first_never_touches_the_disk(void)
+{
+	struct store_unsafe unsafe;
+	uint64_t seqs[100];
+
+	begin();
+	for (int i = 0; i < 100; i++) {
+		seqs[i] = push("reading");
+		CHECK(take() == seqs[i]);
+	}
+	CHECK(first_unsafe() == seqs[0]);
+	CHECK(queue_lookup(queue, seqs[7]) && queue_lookup(queue, seqs[7])->payload.size == 7);
+	queue_acknowledged(queue, seqs[1]);
+	CHECK(first_unsafe() == seqs[0]);
+	queue_acknowledged(queue, seqs[0]);
+	CHECK(first_unsafe() == seqs[2]);
+	for (int i = 2; i < 100; i++)
+		queue_acknowledged(queue, seqs[i]);
+	CHECK(first_unsafe() == UINT64_MAX && queue_messages(queue) == 0 && queue_bytes(queue) == 0);
+	CHECK(store_pending(store, &unsafe) == STORE_CLEAN);
+	open_again();
+	CHECK(peek() == NULL);
+}
+
+static void what_is_in_flight_is_saved_by_a_commit(void)
+{
+	uint64_t a, b, c;
+
+	begin();
+	a = push("a");
+	b = push("b");
+	c = push("c");
+	CHECK(take() == a && take() == b);
+	queue_acknowledged(queue, a);
+	commit();
+	CHECK(first_unsafe() == UINT64_MAX);
+	CHECK(queue_lookup(queue, b) && queue_lookup(queue, b)->seq == b);
+	CHECK(take() == c);
+	queue_acknowledged(queue, c);
+	commit();
+	open_again();
+	CHECK(queue_messages(queue) == 1 && take() == b && take() == 0);
+}
+
+/* Random pushes, takes, acknowledgements, commits, restarts and switches of order
+ * against a plain list of what must be there. */
+struct model {
+	uint64_t seq;
+	unsigned priority;
+	bool taken, acknowledged, committed;
+};
+
+static unsigned random_state;
+
+static unsigned random_below(unsigned n)
+{
+	random_state = random_state * 1103515245u + 12345u;
+	return (random_state >> 16) % n;
+}
+
+static int expected_next(const struct model *model, int n, uint64_t live_after)
+{
+	int best = -1;
+
+	for (int i = 0; i < n; i++) {
+		bool live = live_after && model[i].seq > live_after;
+		bool best_live = best >= 0 && live_after && model[best].seq > live_after;
+
+		if (model[i].taken || model[i].acknowledged)
+			continue;
+		if (best < 0 || model[i].priority > model[best].priority ||
+		    (model[i].priority == model[best].priority && live && !best_live))
+			best = i;
+	}
+	return best;
+}
+
+static void agrees_with_a_model(void)
+{
+	static struct model model[4000];
+
+	for (unsigned seed = 1; seed <= 30; seed++) {
+		uint64_t live_after = 0, newest = 0;
+		int n = 0;
+
+		begin();
+		random_state = seed;
+		for (int step = 0; step < 1500; step++) {
+			unsigned what = random_below(100);
+
+			if (what < 40 && n < 4000) {
+				model[n] = (struct model){.priority = random_below(4) ? 0 : random_below(10)};
+				model[n].seq = newest = push_as(model[n].priority, 0);
+				n++;
+			} else if (what < 65) {
+				int next = expected_next(model, n, live_after);
+				uint64_t seq = take();
+
+				CHECK(seq == (next < 0 ? 0 : model[next].seq));
+				if (next >= 0)
+					model[next].taken = true;
+			} else if (what < 90) {
+				int i = n ? (int)random_below((unsigned)n) : 0;
+
+				if (n && model[i].taken && !model[i].acknowledged) {
+					queue_acknowledged(queue, model[i].seq);
+					model[i].acknowledged = true;
+				}
+			} else if (what < 96) {
+				commit();
+				for (int i = 0; i < n; i++)
+					model[i].committed = true;
+			} else if (what == 96) {
+				queue_go_live(queue);
+				live_after = newest;
+			} else if (what == 97) {
+				queue_line_up(queue);
+				live_after = 0;
+			} else if (what == 98 && random_below(4) == 0) {
+				int kept = 0;
+
+				commit();
+				open_again();
+				for (int i = 0; i < n; i++)
+					if (!model[i].acknowledged) {
+						model[kept] = model[i];
+						model[kept++].taken = false;
+					}
+				n = kept;
+				live_after = 0;
+			}
+		}
+		{
+			uint64_t left = 0;
+
+			for (int i = 0; i < n; i++)
+				left += !model[i].acknowledged;
+			CHECK(queue_messages(queue) == left && queue_bytes(queue) == 10 * left);
+		}
+	}
+}
+
+/* ---- limits, priority, expiry ---- */
+
+static void makes_room_by_dropping_the_oldest(void)
+{
+	uint64_t seqs[20];
+
+	for (int saved = 0; saved < 2; saved++) {
+		begin();
+		limits = (struct queue_limits){.max_messages = 10};
+		queue_set_limits(queue, limits);
+		for (int i = 0; i < 10; i++)
+			seqs[i] = push("reading");
+		if (saved)
+			commit();
+		CHECK(take() == seqs[0]); /* in flight: not given up */
+		for (int i = 10; i < 20; i++) {
+			seqs[i] = push("reading");
+			if (saved)
+				commit();
+		}
+		CHECK(queue_messages(queue) == 10 && n_dropped == 10);
+		for (int i = 0; i < 10; i++)
+			CHECK(dropped[i] == seqs[i + 1] && dropped_why[i] == QUEUE_OVERFLOW);
+		commit();
+		open_again();
+		CHECK(queue_messages(queue) == 10 && take() == seqs[0] && take() == seqs[11]);
+	}
+}
+
+static void gives_up_the_lowest_priority_first(void)
+{
+	uint64_t high, low, higher;
+
+	begin();
+	queue_set_limits(queue, (struct queue_limits){.max_bytes = 25});
+	high = push_as(5, 0);
+	low = push_as(1, 0);
+	higher = push_as(9, 0);
+	CHECK(n_dropped == 1 && dropped[0] == low);
+	push_as(0, 0); /* nothing waits that is worth less */
+	CHECK(n_dropped == 2 && queue_messages(queue) == 2);
+	push_as(QUEUE_PRIORITY_REPORT, 0);
+	CHECK(n_dropped == 2 && queue_messages(queue) == 3);
+	CHECK(take() > higher && take() == higher && take() == high && take() == 0);
+}
+
+static void refuses_or_holds_at_the_limit(void)
+{
+	struct message message = {.topic = {"a/b", 3}, .payload = {"0123456789", 10}, .qos = 1};
+
+	begin();
+	queue_set_limits(queue, (struct queue_limits){.max_messages = 2, .overflow = QUEUE_DROP_NEWEST});
+	push("one");
+	CHECK(!queue_full(queue));
+	push("two");
+	CHECK(queue_full(queue));
+	message.seq = store_next_seq(store);
+	CHECK(queue_push(queue, &message) == QUEUE_FULL && n_dropped == 1 && dropped[0] == message.seq);
+	queue_set_limits(queue, (struct queue_limits){.max_messages = 2, .overflow = QUEUE_HOLD});
+	message.seq = store_next_seq(store);
+	CHECK(queue_push(queue, &message) == QUEUE_OK && queue_full(queue) && queue_messages(queue) == 3);
+	queue_set_limits(queue, (struct queue_limits){.max_bytes = 12});
+	message.seq = store_next_seq(store);
+	CHECK(queue_push(queue, &message) == QUEUE_FULL); /* larger than all that may be */
+	CHECK(queue_messages(queue) == 3);
+}
+
+static void gives_up_what_has_expired(void)
+{
+	uint64_t stays, later;
+
+	for (int saved = 0; saved < 2; saved++) {
+		begin();
+		now_ms = 1000;
+		for (int i = 0; i < 9; i++)
+			push_as(0, 2000);
+		stays = push_as(0, 0);
+		later = push_as(0, 5000);
+		if (saved)
+			commit();
+		queue_expire(queue, 1999);
+		CHECK(n_dropped == 0);
+		queue_expire(queue, 2000);
+		CHECK(n_dropped == 9 && dropped_why[8] == QUEUE_EXPIRED && queue_messages(queue) == 2);
+		now_ms = 6000;
+		queue_expire(queue, 6000); /* behind one that has not */
+		CHECK(n_dropped == 9);
+		CHECK(take() == stays);
+		CHECK(take() == 0 && n_dropped == 10 && dropped[9] == later);
+		commit();
+		open_again();
+		CHECK(queue_messages(queue) == 1 && take() == stays);
+		now_ms = 0;
+	}
+}
+
+static void what_is_live_goes_first(void)
+{
+	uint64_t backlog[12], live[12];
+
+	begin();
+	for (int i = 0; i < 12; i++)
+		backlog[i] = push("backlog");
+	commit();
+	queue_go_live(queue);
+	for (int i = 0; i < 12; i++) {
+		live[i] = push("live");
+		if (i == 5)
+			commit();
+	}
+	for (int i = 0; i < 7; i++)
+		CHECK(take() == live[i]);
+	queue_acknowledged(queue, live[0]);
+	queue_line_up(queue); /* the link is down: in order again */
+	commit();
+	queue_acknowledged(queue, live[1]);
+	CHECK(take() == backlog[0]);
+	queue_acknowledged(queue, backlog[0]);
+	commit();
+	for (int i = 1; i < 12; i++)
+		CHECK(take() == backlog[i]);
+	for (int i = 7; i < 12; i++)
+		CHECK(take() == live[i]);
+	CHECK(take() == 0 && queue_messages(queue) == 21);
+	open_again();
+	for (int i = 1; i < 12; i++)
+		CHECK(take() == backlog[i]);
+	for (int i = 2; i < 12; i++)
+		CHECK(take() == live[i]);
+}
+
 int main(void)
 {
 	char command[256];
 
 	if (!mkdtemp(directory))
 		return 1;
-	RUN(hands_out_only_what_is_committed);
+	RUN(hands_out_only_what_is_committed_if_asked);
 	RUN(keeps_every_field);
 	RUN(keeps_an_empty_payload);
 	RUN(keeps_order_from_memory_and_disk);
@@ -275,6 +601,14 @@ int main(void)
 	RUN(keeps_links_apart);
 	RUN(takes_a_message_larger_than_its_read_ahead);
 	RUN(stops_handing_out_while_deletions_wait);
+	RUN(what_is_acknowledged_first_never_touches_the_disk);
+	RUN(what_is_in_flight_is_saved_by_a_commit);
+	RUN(agrees_with_a_model);
+	RUN(makes_room_by_dropping_the_oldest);
+	RUN(gives_up_the_lowest_priority_first);
+	RUN(refuses_or_holds_at_the_limit);
+	RUN(gives_up_what_has_expired);
+	RUN(what_is_live_goes_first);
 	queue_close(queue);
 	store_close(store);
 	snprintf(command, sizeof command, "rm -rf %s", directory);
