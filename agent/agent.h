@@ -6,7 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "clock.h"
 #include "config.h"
+#include "custody.h"
+#include "drops.h"
+#include "buffer.h"
 #include "loop.h"
 #include "script.h"
 
@@ -21,6 +25,12 @@ struct route {
 	struct link *link;
 	struct queue *queue;
 	struct forward *forward;
+	struct agent *agent;
+	struct queue_config policy;
+	uint64_t brought_to;  /* the newest entry that its messages led to */
+	unsigned waiting;     /* messages read and not acknowledged yet */
+	bool lacks_room;      /* it is held because a queue is full */
+	bool counting;        /* what an earlier process left in its queue */
 	bool old_qos2;  /* an earlier process sent at QoS 2 */
 	bool sent_qos2; /* noted in the store: see link_discard_session() */
 	/* Of a link that a script opens: until its handler has returned, and if it failed. */
@@ -40,17 +50,27 @@ struct agent {
 	struct script_host host;
 
 	int64_t started_ms; /* loop's clock */
-	bool store_failing; /* the last commit failed: links that bring messages are held */
+	struct clock clock;
+	struct custody custody;
+	struct drops drops;
+	struct buffer properties; /* scratch */
 	bool out_of_memory; /* what a script published could not be queued */
-	struct loop_timer commit_retry;
-	struct loop_timer commit_deletions; /* nothing but deletions waits: no hurry */
-	struct loop_timer fill;             /* a forward wants to be asked again */
+	struct loop_timer fill;   /* a forward wants to be asked again */
+	struct loop_timer expire; /* queues are looked through for what has expired */
 	struct loop_timer stop_deadline;
 	enum { RUNNING, DRAINING, LEAVING } phase; /* stopping takes two steps, see run.c */
 };
 
 struct route *agent_route_of(struct agent *agent, const struct link *link);
 struct route *agent_route_named(struct agent *agent, const char *name);
+
+/* A message is lost for good: says and counts it. */
+void agent_lost(struct route *route, const struct message *message, const char *reason);
+
+struct script *agent_script_of(const struct agent *agent, uint32_t origin);
+
+/* How the route's queue is limited and emptied from now on. */
+void agent_set_policy(struct route *route, const struct queue_config *policy);
 
 /* Makes a route; takes `config`. NULL with the reason in `err`. */
 struct route *agent_add_route(struct agent *agent, struct link_config *config, char *err, size_t err_size);

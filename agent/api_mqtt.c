@@ -7,6 +7,7 @@
  */
 #include <lauxlib.h>
 #include <lua.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -17,14 +18,16 @@
 
 #define LINK_TYPE "link"
 #define PACKET_MAX 268435455
+#define TTL_MAX_S  3155760000 /* a century */
 
 /* One call of pub or sub while its arguments are read. */
 struct draft {
 	struct link *link; /* NULL: the default one */
 	bool is_method;    /* of that link */
 	bool unknown_link; /* a name was given, and there is none of that name */
-	int qos;
+	int qos, priority;
 	bool retain;
+	int64_t ttl_ms; /* 0: none */
 	struct subscription subscription;
 };
 
@@ -152,10 +155,18 @@ static void option_properties(lua_State *L, const struct api_option *option, voi
 	api_properties_read(L, -1, &script_of(L)->properties);
 }
 
-static void option_unsupported(lua_State *L, const struct api_option *option, void *target)
+/* Seconds, or a duration as in agent.lua. */
+static void option_ttl(lua_State *L, const struct api_option *option, void *target)
 {
-	(void)target;
-	luaL_error(L, "%s: not supported by this version", option->path);
+	struct draft *draft = target;
+
+	draft->ttl_ms = 0;
+	if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) > 0 && lua_tonumber(L, -1) <= TTL_MAX_S)
+		draft->ttl_ms = (int64_t)ceil(lua_tonumber(L, -1) * 1000);
+	else if (lua_type(L, -1) == LUA_TSTRING && !duration_parse(lua_tostring(L, -1), &draft->ttl_ms))
+		draft->ttl_ms = 0;
+	if (draft->ttl_ms <= 0 || draft->ttl_ms > TTL_MAX_S * INT64_C(1000))
+		api_option_expected(L, option, "seconds above 0 or a duration such as \"5s\", \"10m\" or \"7d\"");
 }
 
 /* The link to act on: the method's, that of `opts`, or the default one. NULL:
@@ -184,14 +195,16 @@ static int publish(lua_State *L, const struct draft *draft, struct bytes topic, 
 
 	if (!link)
 		return no_link(L, draft);
-	refusal = host->refuses(host->arg, link);
-	if (refusal)
-		return fail(L, refusal);
 	message.properties = (struct bytes){ script->properties.data, script->properties.size };
 	message.context = (struct bytes){ script->context.data, script->context.size };
 	message.qos = (uint8_t)draft->qos;
 	message.retain = draft->retain;
+	message.priority = (uint8_t)draft->priority;
+	message.expires_ms = draft->ttl_ms;
 	message.seq = host->next_seq(host->arg);
+	refusal = host->refuses(host->arg, link, &message);
+	if (refusal)
+		return fail(L, refusal);
 	if (effects_publish(&script->effects, link, &message))
 		return script_effect_failed(L);
 	lua_pushinteger(L, (lua_Integer)message.seq);
@@ -204,8 +217,8 @@ static const struct api_option pub_options[] = {
 	{ "opts.ctx", option_ctx, 0, 0 },
 	{ "opts.link", option_link, 0, 0 },
 	{ "opts.properties", option_properties, 0, 0 },
-	{ "opts.ttl", option_unsupported, 0, 0 },
-	{ "opts.priority", option_unsupported, 0, 0 },
+	{ "opts.ttl", option_ttl, 0, 0 },
+	{ "opts.priority", api_option_int, offsetof(struct draft, priority), QUEUE_PRIORITY_MAX },
 	{ NULL, NULL, 0, 0 },
 };
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "log.h"
+#include "queue.h"
 #include "store.h"
 
 struct lua_State;
@@ -52,16 +53,13 @@ struct socks5_config {
 	int port;
 };
 
-enum overflow { OVERFLOW_DROP_OLDEST, OVERFLOW_DROP_NEWEST, OVERFLOW_HOLD };
-
-/* `queue` of a link. Checked; not enforced before the limits are built. */
+/* `queue` of a link. */
 struct queue_config {
 	int64_t max_bytes, max_messages; /* 0: no limit */
 	int64_t ttl_ms;                  /* 0: for ever */
-	enum overflow overflow;
+	enum queue_overflow overflow;
 	bool live_first;
 	double rate; /* messages per second while draining, 0: unlimited */
-	bool set;    /* the owner gave one */
 };
 
 struct link_config {
@@ -133,6 +131,9 @@ struct config *config_load(const char *path, config_script_check *check, struct 
 struct config *config_glance(const char *path, struct problems *problems);
 
 void config_free(struct config *config);
+
+/* "250ms", "2h" as milliseconds, rounded up; false if it is no duration. */
+bool duration_parse(const char *text, int64_t *ms);
 
 /* "Lua 5.4.6": what reads the configuration and runs the scripts. */
 const char *config_lua_version(void);

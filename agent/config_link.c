@@ -14,6 +14,7 @@
 #include "topic.h"
 
 #define CENTURY_MS        INT64_C(3155760000000)
+#define QUEUE_BYTES       (INT64_C(256) << 20)
 #define LINK_NAME_MAX     64
 #define URLS_MAX          100
 #define SUBSCRIPTIONS_MAX 1000
@@ -124,9 +125,9 @@ static void read_filter(struct reader *reader, const struct field *field, void *
 }
 
 static const struct choice overflows[] = {
-	{"drop-oldest", OVERFLOW_DROP_OLDEST},
-	{"drop-newest", OVERFLOW_DROP_NEWEST},
-	{"hold", OVERFLOW_HOLD},
+	{"drop-oldest", QUEUE_DROP_OLDEST},
+	{"drop-newest", QUEUE_DROP_NEWEST},
+	{"hold", QUEUE_HOLD},
 	{NULL, 0},
 };
 static const struct choice orders[] = {{"fifo", 0}, {"live-first", 1}, {NULL, 0}};
@@ -408,6 +409,7 @@ static void set_defaults(struct link_config *link)
 	link->ack_timeout_ms = 30000;
 	link->keepalive_ms = 60000;
 	link->version = MQTT_311;
+	link->queue.max_bytes = QUEUE_BYTES;
 }
 
 /* What depends on other keys when it is not given. */
@@ -449,7 +451,6 @@ void read_link(struct reader *reader, const char *gateway, const char *url, stru
 	read_fields(reader, link_fields, link);
 	read_at(reader, "subscribe", link, read_subscriptions);
 	read_at(reader, "socks5", link, read_socks5);
-	link->queue.set = reader_has(reader, "queue");
 	if (!complete(reader, gateway, link))
 		reader_out_of_memory(reader);
 	check_link(reader, link);

@@ -372,6 +372,16 @@ static void read_quantity(struct reader *reader, const struct field *field, cons
 	expected_not_this(reader, expected);
 }
 
+bool duration_parse(const char *text, int64_t *ms)
+{
+	double value;
+
+	if (!parse_quantity(text, time_units, &value) || value >= 9e15)
+		return false;
+	*ms = (int64_t)ceil(value);
+	return true;
+}
+
 void read_duration(struct reader *reader, const struct field *field, void *target)
 {
 	read_quantity(reader, field, time_units, 1000,

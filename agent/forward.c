@@ -45,6 +45,10 @@ struct forward {
 	struct log_limit drops;
 	uint64_t suspect; /* seq of what was first in line when the connection was lost, */
 	unsigned losses;  /* so many times, nothing being acknowledged meanwhile */
+	struct forward_policy policy;
+	uint64_t backlog_to; /* seq: what waits up to here, since the link came up, is the backlog; 0: it is through */
+	double allowance;    /* messages that policy.rate allows now, */
+	int64_t allowed_ms;  /* as of this time */
 	bool disk_failed;
 	char component[80];
 };
@@ -72,6 +76,11 @@ void forward_close(struct forward *forward)
 	free(forward->flights);
 	free(forward->again);
 	free(forward);
+}
+
+void forward_set_policy(struct forward *forward, struct forward_policy policy)
+{
+	forward->policy = policy;
 }
 
 struct link *forward_link(const struct forward *forward)
@@ -172,6 +181,12 @@ static void log_drop(struct forward *forward, uint64_t seq, const struct message
 	         message ? (const char *)message->topic.data : "?");
 }
 
+void forward_gave_up(struct forward *forward, const struct message *message, const char *reason)
+{
+	log_drop(forward, message->seq, message, reason);
+	forward->dropped++;
+}
+
 static void drop(struct forward *forward, uint64_t seq, const struct message *message, const char *why)
 {
 	char reason[300];
@@ -185,7 +200,7 @@ static void drop(struct forward *forward, uint64_t seq, const struct message *me
 
 /* The next message to send: refused ones first, they are older. NULL if there is
  * none, or the disk cannot be read now. */
-static const struct message *next_message(struct forward *forward)
+static const struct message *next_message(struct forward *forward, int64_t age_ms)
 {
 	char err[256] = "the row cannot be read again";
 	bool failed = false;
@@ -195,7 +210,9 @@ static const struct message *next_message(struct forward *forward)
 		message = queue_lookup(forward->queue, forward->again[0]);
 		failed = !message;
 	} else {
-		message = queue_peek(forward->queue, &failed, err, sizeof err);
+		message = queue_peek(forward->queue, age_ms, forward->policy.strict, &failed, err, sizeof err);
+		if (!message && !failed)
+			forward->backlog_to = 0;
 	}
 	if (failed && !forward->disk_failed)
 		log_error(forward->component, "cannot read the queue: %s", err);
@@ -218,43 +235,101 @@ static bool window_open(const struct forward *forward)
 	       (forward->n == 0 || forward->sends - forward->flights[0].number < HANDLE_CYCLE);
 }
 
-/* False: nothing more can be sent in this turn. */
-static bool send_one(struct forward *forward)
+/* ---- the rate of draining ---- */
+
+/* While there is a backlog everything counts as such that goes in one line with it. */
+static bool is_limited(const struct forward *forward, const struct message *message)
 {
-	const struct message *message = next_message(forward);
+	return forward->policy.rate > 0 && forward->backlog_to > 0 &&
+	       (!forward->policy.live_first || message->seq <= forward->backlog_to);
+}
+
+/* Never more than a tenth of a second's worth at once. */
+static void refill_allowance(struct forward *forward, int64_t now_ms)
+{
+	double most = forward->policy.rate > 10 ? forward->policy.rate / 10 : 1;
+
+	forward->allowance += (double)(now_ms - forward->allowed_ms) / 1000 * forward->policy.rate;
+	if (forward->allowance > most)
+		forward->allowance = most;
+	forward->allowed_ms = now_ms;
+}
+
+static int64_t allowed_again_ms(const struct forward *forward, int64_t now_ms)
+{
+	return now_ms + (int64_t)((1 - forward->allowance) / forward->policy.rate * 1000) + 1;
+}
+
+/* ---- filling the window ---- */
+
+enum step { STEP_SENT, STEP_WAIT, STEP_RATE };
+
+/* What is left of its time goes with the message. */
+static enum send_result send_copy(struct forward *forward, const struct message *message, int64_t age_ms,
+                                  struct flight *flight, char *reason, size_t reason_size)
+{
+	struct message copy = *message;
+
+	if (copy.expires_ms)
+		copy.expires_ms = copy.expires_ms > age_ms ? copy.expires_ms - age_ms : 1;
+	return link_send(forward->link, &copy, &flight->handle, reason, reason_size);
+}
+
+static enum step send_one(struct forward *forward, int64_t age_ms)
+{
+	const struct message *message = next_message(forward, age_ms);
 	struct flight flight = {0};
 	char reason[256];
+	bool limited;
 
 	if (!message || !reserve_flight(forward) || queue_reserve(forward->queue) < 0)
-		return false;
+		return STEP_WAIT;
+	limited = is_limited(forward, message);
+	if (limited && forward->allowance < 1)
+		return STEP_RATE;
 	flight.seq = message->seq;
 	flight.qos = message->qos;
 	flight.wants_fate = forward->wants_fate(forward->arg, message->origin);
-	switch (link_send(forward->link, message, &flight.handle, reason, sizeof reason)) {
+	switch (send_copy(forward, message, age_ms, &flight, reason, sizeof reason)) {
 	case SEND_OK:
 		flight.number = forward->sends++;
 		forward->flights[forward->n++] = flight;
+		forward->allowance -= limited ? 1 : 0;
 		hand_out(forward);
-		return true;
+		return STEP_SENT;
 	case SEND_NEVER:
 		hand_out(forward);
 		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
-		return true;
+		return STEP_SENT;
 	case SEND_LATER:
 		break;
 	}
-	return false;
+	return STEP_WAIT;
 }
 
-int64_t forward_fill(struct forward *forward, int64_t now_ms)
+int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms)
 {
+	enum step step = STEP_SENT;
+
 	if (!link_connected(forward->link))
 		return INT64_MAX;
 	if (now_ms < forward->busy_until_ms)
 		return forward->busy_until_ms;
-	while (window_open(forward) && send_one(forward))
-		;
+	refill_allowance(forward, now_ms);
+	while (step == STEP_SENT && window_open(forward))
+		step = send_one(forward, age_ms);
+	if (step == STEP_RATE)
+		return allowed_again_ms(forward, now_ms);
 	return forward->disk_failed ? now_ms + 1000 : INT64_MAX;
+}
+
+void forward_up(struct forward *forward, int64_t now_ms)
+{
+	forward->backlog_to = queue_newest(forward->queue);
+	forward->allowance = 0;
+	forward->allowed_ms = now_ms;
+	if (forward->policy.live_first)
+		queue_go_live(forward->queue);
 }
 
 /* ---- what became of it ---- */
@@ -305,6 +380,7 @@ void forward_lost(struct forward *forward)
 	uint64_t first = first_in_line(forward);
 	const struct message *message;
 
+	queue_line_up(forward->queue);
 	if (first == UINT64_MAX)
 		return;
 	forward->losses = first == forward->suspect ? forward->losses + 1 : 1;

@@ -22,21 +22,36 @@ struct forward_events {
 	                const char *reason);
 };
 
+/* How a queue is emptied. */
+struct forward_policy {
+	bool strict;     /* nothing leaves before it is on disk */
+	bool live_first; /* after an outage, what is new goes ahead of the backlog */
+	double rate;     /* messages of the backlog a second, 0: as fast as it goes */
+};
+
 /* `wants_fate` tells whether `sent` should be called for messages of that
  * origin at all: it costs reading the row again. */
 struct forward *forward_open(struct queue *queue, struct link *link, const struct forward_events *events,
                              bool (*wants_fate)(void *arg, uint32_t origin), void *arg);
 void forward_close(struct forward *forward);
+void forward_set_policy(struct forward *forward, struct forward_policy policy);
 
 struct link *forward_link(const struct forward *forward);
 struct queue *forward_queue(const struct forward *forward);
 size_t forward_in_flight(const struct forward *forward);
 uint64_t forward_dropped(const struct forward *forward);
 
-/* Step "send": hands messages to the link until the window is full. Returns
- * the time (loop_now_ms's clock) when it wants to be called again though
- * nothing happens, or INT64_MAX. */
-int64_t forward_fill(struct forward *forward, int64_t now_ms);
+/* Step "send": hands messages to the link until the window is full. `now_ms` is
+ * loop_now_ms()'s clock, `age_ms` the agent's own (agent/clock.h), on which messages
+ * expire. Returns when, on the first, it wants to be called again though nothing
+ * happens, or INT64_MAX. */
+int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms);
+
+/* The link is up: what waits now is the backlog. */
+void forward_up(struct forward *forward, int64_t now_ms);
+
+/* A message that was not handed out is given up: logs and counts it. */
+void forward_gave_up(struct forward *forward, const struct message *message, const char *reason);
 
 /* The link says so. False: nothing is in flight under that handle. */
 bool forward_acknowledged(struct forward *forward, int handle);

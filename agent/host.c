@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "link.h"
 #include "log.h"
+#include "properties.h"
 #include "queue.h"
 #include "store.h"
 
@@ -124,12 +125,48 @@ static uint64_t next_seq(void *arg)
 	return store_next_seq(agent->store);
 }
 
-static const char *refuses(void *arg, const struct link *link)
+/* A reading that a link brings is always taken: the link is held after it. */
+static const char *refuses(void *arg, struct link *link, const struct message *message)
 {
 	struct agent *agent = arg;
+	struct route *route = agent_route_of(agent, link);
+	enum queue_overflow overflow = route->policy.overflow;
 
-	(void)link;
-	return agent->store_failing ? "queue full: the store cannot be written" : NULL;
+	if (agent->custody.failing)
+		return "queue full: the store cannot be written";
+	if (overflow == QUEUE_DROP_OLDEST || !queue_full(route->queue) || (overflow == QUEUE_HOLD && agent->custody.from))
+		return NULL;
+	if (overflow == QUEUE_DROP_NEWEST)
+		agent_lost(route, message, "overflow");
+	return "queue full";
+}
+
+/* Its own message expiry counts like a ttl, and what is left of it is sent: so it is not
+ * kept among the properties. Returns it in ms, or 0. */
+static int64_t take_expiry(struct agent *agent, struct message *message)
+{
+	struct bytes run = message->properties;
+	struct property property;
+	int64_t expiry_ms = 0;
+
+	while (properties_next(&run, &property))
+		if (property.id == PROPERTY_MESSAGE_EXPIRY)
+			expiry_ms = (int64_t)property.number * 1000;
+	if (expiry_ms == 0)
+		return 0;
+	agent->properties.size = 0;
+	run = message->properties;
+	while (properties_next(&run, &property))
+		if (property.id != PROPERTY_MESSAGE_EXPIRY && properties_append(&agent->properties, &property) < 0)
+			return 0;
+	message->properties = (struct bytes){agent->properties.data, agent->properties.size};
+	return expiry_ms;
+}
+
+/* The sooner of two times, 0 being never. */
+static int64_t sooner(int64_t one, int64_t other)
+{
+	return one == 0 || (other != 0 && other < one) ? other : one;
 }
 
 static void publish(void *arg, struct link *link, const struct message *message)
@@ -137,13 +174,19 @@ static void publish(void *arg, struct link *link, const struct message *message)
 	struct agent *agent = arg;
 	struct route *route = agent_route_of(agent, link);
 	struct message stamped = *message;
+	int64_t ttl_ms = sooner(message->expires_ms, take_expiry(agent, &stamped));
 
+	ttl_ms = sooner(ttl_ms, route->policy.ttl_ms);
 	stamped.time_ms = clock_wall_ms();
-	if (route && message->qos == 2)
+	stamped.age_ms = clock_age_ms(&agent->clock);
+	stamped.expires_ms = ttl_ms ? stamped.age_ms + ttl_ms : 0;
+	if (message->qos == 2)
 		agent_note_qos2(agent, route);
-	if (!route || queue_push(route->queue, &stamped) < 0) {
+	if (queue_push(route->queue, &stamped) == QUEUE_ERROR) {
 		log_error("agent", "message %llu not queued: out of memory", (unsigned long long)message->seq);
 		agent->out_of_memory = true;
+	} else {
+		custody_brought(agent, message->seq);
 	}
 }
 
@@ -170,6 +213,7 @@ static void connect_link(void *arg, struct link *link, struct link_config *confi
 	struct route *route = agent_route_of(agent, link);
 
 	route->standing = ROUTE_SETTLED;
+	agent_set_policy(route, &config->queue);
 	if (config->is_default || !agent->default_route)
 		agent->default_route = route;
 	link_configure(link, config);

@@ -88,6 +88,7 @@ struct transport_ops {
 	int (*read)(void *transport, size_t max_messages, int64_t max_ms, char *err, size_t err_size);
 	int (*write)(void *transport, char *err, size_t err_size); /* 0, or -1: gone */
 	int (*tick)(void *transport, char *err, size_t err_size);  /* keepalive; 0, or -1: gone */
+	/* The message's expires_ms is how long it may still wait, 0 for ever. */
 	enum send_result (*send)(void *transport, const struct message *message, int *handle, char *reason,
 	                         size_t reason_size);
 	int (*subscribe)(void *transport, const struct subscription *subscription, int *handle);

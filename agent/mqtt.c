@@ -21,6 +21,7 @@
 #include "mqtt_internal.h"
 
 #define READ_BYTES (48 * 1024) /* of payloads: a turn that takes long leaves the uplink idle */
+#define EXPIRY_BYTES 5 /* of the property Message Expiry Interval */
 #define PACKET_ANY_BROKER_TAKES 1024 /* whatever Maximum Packet Size it may come to name */
 
 struct mqtt {
@@ -377,7 +378,7 @@ static bool ended_before_greeting(struct mqtt *mqtt)
 /* Bytes of the PUBLISH packet, headers included: the library's own check is two bytes short. */
 static size_t packet_bytes(const struct message *message, int qos, bool with_properties)
 {
-	size_t properties = with_properties ? message->properties.size : 0;
+	size_t properties = with_properties ? message->properties.size + (message->expires_ms ? EXPIRY_BYTES : 0) : 0;
 	size_t length = 2 + message->topic.size + (qos > 0 ? 2 : 0) + message->payload.size + properties;
 
 	length += with_properties ? (properties < 128 ? 1 : properties < 16384 ? 2 : 3) : 0;
@@ -473,7 +474,7 @@ static enum send_result mqtt_send(void *transport, const struct message *message
 		         (unsigned long)mqtt->max_packet);
 		return SEND_NEVER;
 	}
-	if (version5 && message->properties.size > 0 && mqtt_properties_build(message->properties, &list) < 0)
+	if (version5 && mqtt_properties_build(message->properties, message->expires_ms, &list) < 0)
 		return SEND_LATER;
 	rc = mosquitto_publish_v5(mqtt->handle, handle, message->topic.data, (int)message->payload.size,
 	                          message->payload.data, qos, message->retain, list);

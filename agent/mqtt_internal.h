@@ -21,8 +21,9 @@ void mqtt_explain(int rc, char *err, size_t err_size);
 /* The CONNECT properties of version 5. NULL on other versions or without memory. */
 mosquitto_property *mqtt_connect_properties(const struct link_config *config);
 
-/* libmosquitto's properties of a PUBLISH into our run of bytes and back. */
+/* libmosquitto's properties of a PUBLISH into our run of bytes and back, with how long
+ * it may still wait, 0 for ever. */
 int mqtt_properties_read(const mosquitto_property *list, struct buffer *run);
-int mqtt_properties_build(struct bytes run, mosquitto_property **list);
+int mqtt_properties_build(struct bytes run, int64_t expires_ms, mosquitto_property **list);
 
 #endif

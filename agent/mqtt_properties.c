@@ -110,19 +110,29 @@ static int add_text(mosquitto_property **list, const struct property *property)
 	return rc;
 }
 
-int mqtt_properties_build(struct bytes run, mosquitto_property **list)
+/* In whole seconds, the last one begun included: what has time left is not sent as expired. */
+static int add_expiry(mosquitto_property **list, int64_t expires_ms)
+{
+	int64_t seconds = (expires_ms + 999) / 1000;
+
+	return mosquitto_property_add_int32(list, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
+	                                    seconds < UINT32_MAX ? (uint32_t)seconds : UINT32_MAX);
+}
+
+int mqtt_properties_build(struct bytes run, int64_t expires_ms, mosquitto_property **list)
 {
 	struct property property;
 	int rc = MOSQ_ERR_SUCCESS;
 
 	*list = NULL;
+	if (expires_ms)
+		rc = add_expiry(list, expires_ms);
 	while (rc == MOSQ_ERR_SUCCESS && properties_next(&run, &property))
 		switch (property.id) {
 		case PROPERTY_PAYLOAD_FORMAT:
 			rc = mosquitto_property_add_byte(list, (int)property.id, (uint8_t)property.number);
 			break;
-		case PROPERTY_MESSAGE_EXPIRY:
-			rc = mosquitto_property_add_int32(list, (int)property.id, property.number);
+		case PROPERTY_MESSAGE_EXPIRY: /* the host has made a time of it */
 			break;
 		case PROPERTY_CORRELATION:
 			rc = mosquitto_property_add_binary(list, (int)property.id, property.text.data,

@@ -1,12 +1,9 @@
 /* Wiring, and the steps of a turn:
  *
  *     read          links and timers run scripts, whose effects join the queues
- *     commit        one transaction makes all of it durable
- *     send          what is durable goes to the links that are up
- *     acknowledge   only now is anything written to a socket
- *
- * If a commit fails, links that bring messages are held: neither read nor
- * acknowledged, while everything stays in memory and the commit is tried again. */
+ *     commit        one transaction makes durable what must be (custody.c)
+ *     send          from the queues to the links that are up
+ *     acknowledge   only now is anything written to a socket */
 #include "run.h"
 
 #include <errno.h>
@@ -27,8 +24,7 @@
 #include "queue.h"
 #include "store.h"
 
-#define COMMIT_RETRY_MS 1000
-#define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss: no commit of its own at once */
+#define EXPIRE_MS 10000 /* what waits is looked through so often for what has expired */
 #define DRAIN_MS 1000    /* stopping: for acknowledgements of what is in flight, */
 #define LEAVE_MS 1000    /* and then for goodbyes to leave */
 #define EXIT_CONFIG 78
@@ -59,15 +55,17 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 {
 	struct agent *agent = arg;
 
-	if (agent->store_failing) { /* from a session that we did not know to bring any */
+	if (agent->custody.failing) { /* from a session that we did not know to bring any */
 		link_refuse(link, "nothing can be taken while the store cannot be written");
 		return;
 	}
 	if (link_repeats(link, message))
 		return;
 	agent->out_of_memory = false;
+	custody_begin(agent, agent_route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_message(agent->scripts[i], link, message);
+	custody_end(agent);
 	if (agent->out_of_memory)
 		link_refuse(link, "out of memory");
 	else
@@ -78,6 +76,7 @@ static void on_up(void *arg, struct link *link)
 {
 	struct agent *agent = arg;
 
+	forward_up(agent_route_of(agent, link)->forward, loop_now_ms(agent->loop));
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_connect(agent->scripts[i], link_name(link));
 }
@@ -181,7 +180,7 @@ static const struct link_events link_events = {
         .session = on_session,
 };
 
-static struct script *script_of_origin(const struct agent *agent, uint32_t origin)
+struct script *agent_script_of(const struct agent *agent, uint32_t origin)
 {
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		if (script_origin(agent->scripts[i]) == origin)
@@ -191,14 +190,14 @@ static struct script *script_of_origin(const struct agent *agent, uint32_t origi
 
 static bool wants_fate(void *arg, uint32_t origin)
 {
-	struct script *script = script_of_origin(arg, origin);
+	struct script *script = agent_script_of(arg, origin);
 
 	return script && script_defines(script, "on_sent");
 }
 
 static void on_sent(void *arg, struct forward *forward, uint64_t seq, const struct message *message)
 {
-	struct script *script = message ? script_of_origin(arg, message->origin) : NULL;
+	struct script *script = message ? agent_script_of(arg, message->origin) : NULL;
 
 	if (script)
 		script_sent(script, seq, link_name(forward_link(forward)), message->context);
@@ -207,7 +206,7 @@ static void on_sent(void *arg, struct forward *forward, uint64_t seq, const stru
 static void on_dropped(void *arg, struct forward *forward, uint64_t seq, const struct message *message,
                        const char *reason)
 {
-	struct script *script = message ? script_of_origin(arg, message->origin) : NULL;
+	struct script *script = message ? agent_script_of(arg, message->origin) : NULL;
 
 	if (script)
 		script_drop(script, seq, link_name(forward_link(forward)), reason, message->context);
@@ -216,13 +215,30 @@ static void on_dropped(void *arg, struct forward *forward, uint64_t seq, const s
 
 static const struct forward_events forward_events = {.sent = on_sent, .dropped = on_dropped};
 
-/* ---- step "commit" ---- */
+/* ---- given up for want of room or time ---- */
 
-static void hold_links(struct agent *agent, bool held)
+void agent_lost(struct route *route, const struct message *message, const char *reason)
 {
+	forward_gave_up(route->forward, message, reason);
+}
+
+static void on_given_up(void *arg, struct queue *queue, const struct message *message, enum queue_drop why)
+{
+	struct route *route = arg;
+	const char *reason = why == QUEUE_EXPIRED ? "expired" : "overflow";
+
+	(void)queue;
+	agent_lost(route, message, reason);
+	drops_add(&route->agent->drops, route, message, reason);
+	loop_again(route->agent->loop);
+}
+
+static void expire(void *arg)
+{
+	struct agent *agent = arg;
+
 	for (struct route *route = agent->routes; route; route = route->next)
-		if (!held || link_brings(route->link))
-			link_hold(route->link, held);
+		queue_expire(route->queue, clock_age_ms(&agent->clock));
 }
 
 /* What is going to be acknowledged, in the transaction that makes its effects durable. */
@@ -249,58 +265,56 @@ static bool received_due(const struct agent *agent)
 	return route != NULL;
 }
 
-static void commit(struct agent *agent)
+static bool may_expire(const struct agent *agent)
 {
-	char err[256];
+	const struct route *route = agent->routes;
 
-	loop_timer_cancel(agent->loop, &agent->commit_deletions);
-	note_received(agent);
-	if (store_commit(agent->store, err, sizeof err) == STORE_OK) {
-		if (agent->store_failing)
-			log_info("store", "the store can be written again; links released");
-		agent->store_failing = false;
-		hold_links(agent, false);
-		return;
-	}
-	if (!agent->store_failing)
-		log_error("store", "cannot commit: %s; nothing is acknowledged until it can", err);
-	agent->store_failing = true;
-	hold_links(agent, true);
-	loop_timer_set(agent->loop, &agent->commit_retry, loop_now_ms(agent->loop) + COMMIT_RETRY_MS);
+	while (route && !queue_may_expire(route->queue))
+		route = route->next;
+	return route;
 }
 
-static void commit_on_timer(void *arg)
-{
-	commit(arg);
-}
+/* ---- step "commit" ---- */
 
 static void step_commit(void *arg)
 {
 	struct agent *agent = arg;
-	struct store_unsafe unsafe;
-	enum store_pending pending = store_pending(agent->store, &unsafe);
 
-	if (agent->store_failing || (pending == STORE_CLEAN && !received_due(agent)))
-		return;
-	if (pending != STORE_DELETIONS || received_due(agent))
-		commit(agent);
-	else if (!agent->commit_deletions.armed)
-		loop_timer_set(agent->loop, &agent->commit_deletions, loop_now_ms(agent->loop) + DELETIONS_MS);
+	drops_tell(agent);
+	if (received_due(agent))
+		note_received(agent);
+	custody_step(agent);
+	if (!agent->expire.armed && may_expire(agent))
+		loop_timer_set(agent->loop, &agent->expire, loop_now_ms(agent->loop) + EXPIRE_MS);
 }
 
 /* ---- steps "send" and "acknowledge" ---- */
 
+/* A large backlog is counted beside the work. */
+static void count_backlog(struct agent *agent, struct route *route)
+{
+	if (!route->counting)
+		return;
+	route->counting = queue_count(route->queue);
+	if (route->counting)
+		loop_again(agent->loop);
+	else if (queue_messages(route->queue) > 0)
+		log_info("store", "link %s resumes with %llu messages queued", link_name(route->link),
+		         (unsigned long long)queue_messages(route->queue));
+}
+
 static void step_send(void *arg)
 {
 	struct agent *agent = arg;
-	int64_t next_ms = INT64_MAX;
+	int64_t next_ms = INT64_MAX, age_ms = clock_age_ms(&agent->clock);
 
 	if (agent->phase != RUNNING)
 		return;
 	for (struct route *route = agent->routes; route; route = route->next) {
-		int64_t at_ms = forward_fill(route->forward, loop_now_ms(agent->loop));
+		int64_t at_ms = forward_fill(route->forward, loop_now_ms(agent->loop), age_ms);
 
 		next_ms = at_ms < next_ms ? at_ms : next_ms;
+		count_backlog(agent, route);
 	}
 	if (next_ms != INT64_MAX)
 		loop_timer_set(agent->loop, &agent->fill, next_ms);
@@ -344,6 +358,7 @@ static void step_acknowledge(void *arg)
 
 	for (struct route *route = agent->routes; route; route = route->next)
 		link_flush(route->link);
+	custody_hold_for_room(agent);
 	if (agent->phase == DRAINING && in_flight(agent) == 0)
 		leave(agent);
 	else if (agent->phase == LEAVING && links_off(agent))
@@ -369,6 +384,7 @@ static void stop(struct agent *agent)
 {
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_stop(agent->scripts[i]);
+	agent->custody.stopping = true;
 	step_commit(agent);
 	step_send(agent);
 	agent->phase = DRAINING;
@@ -454,9 +470,21 @@ static void close_route(struct route *route)
 	free(route);
 }
 
+void agent_set_policy(struct route *route, const struct queue_config *policy)
+{
+	route->policy = *policy;
+	queue_set_limits(route->queue, (struct queue_limits){.max_messages = (uint64_t)policy->max_messages,
+	                                                     .max_bytes = (uint64_t)policy->max_bytes,
+	                                                     .overflow = policy->overflow});
+	forward_set_policy(route->forward, (struct forward_policy){.strict = route->agent->custody.strict,
+	                                                           .live_first = policy->live_first,
+	                                                           .rate = policy->rate});
+}
+
 struct route *agent_add_route(struct agent *agent, struct link_config *config, char *err, size_t err_size)
 {
 	struct route *route = calloc(1, sizeof *route), **at = &agent->routes;
+	struct queue_config policy = config->queue;
 	bool is_default = config->is_default;
 
 	if (!route) {
@@ -465,9 +493,12 @@ struct route *agent_add_route(struct agent *agent, struct link_config *config, c
 		return NULL;
 	}
 	route->link = link_open(agent->loop, config, &mqtt_transport, &link_events, agent, err, err_size);
+	route->agent = agent;
 	if (route->link)
-		route->queue = queue_open(agent->store, link_name(route->link), err, err_size);
+		route->queue = queue_open(agent->store, link_name(route->link), (struct queue_limits){0}, on_given_up, route, err,
+		                          err_size);
 	if (route->queue) {
+		route->counting = true;
 		route->forward = forward_open(route->queue, route->link, &forward_events, wants_fate, agent);
 		if (!route->forward)
 			snprintf(err, err_size, "out of memory");
@@ -476,6 +507,7 @@ struct route *agent_add_route(struct agent *agent, struct link_config *config, c
 		close_route(route);
 		return NULL;
 	}
+	agent_set_policy(route, &policy);
 	restore_session(agent, route->link);
 	if (agent->config->linger_ms == 0)
 		recognise(agent, route->link);
@@ -507,11 +539,27 @@ static int open_links(struct agent *agent)
 			log_error("agent", "%s", err);
 			return -1;
 		}
-		if (queue_messages(route->queue) > 0)
-			log_info("store", "link %s resumes with %llu messages queued", link_name(route->link),
-			         (unsigned long long)queue_messages(route->queue));
 	}
 	return 0;
+}
+
+/* After the queues are open: they know how late it was when the last process ended. */
+static int start_clock(struct agent *agent)
+{
+	char boot[CLOCK_BOOT_ID], text[CLOCK_NOTE], *note = store_note(agent->store, "clock");
+	int64_t latest_ms = 0;
+	bool changed;
+
+	for (struct route *route = agent->routes; route; route = route->next)
+		if (queue_latest_age(route->queue) > latest_ms)
+			latest_ms = queue_latest_age(route->queue);
+	clock_read_boot(boot);
+	changed = clock_start(&agent->clock, boot, clock_boot_ms(), note, latest_ms);
+	free(note);
+	if (!changed)
+		return 0;
+	clock_note(&agent->clock, text, sizeof text);
+	return store_set_note(agent->store, "clock", text);
 }
 
 static void warn_of_orphan(void *arg, const char *name, uint64_t messages)
@@ -576,7 +624,7 @@ static int open_everything(struct agent *agent)
 			return 1;
 		}
 	}
-	if (open_links(agent) < 0)
+	if (open_links(agent) < 0 || start_clock(agent) < 0)
 		return 1;
 	status = start_scripts(agent);
 	if (status != 0)
@@ -604,16 +652,14 @@ static void close_everything(struct agent *agent)
 		agent->routes = route->next;
 		close_route(route);
 	}
+	drops_release(&agent->drops);
+	buffer_release(&agent->properties);
 	store_close(agent->store);
 	loop_close(agent->loop);
 }
 
 static void warn_of_unbuilt(const struct config *config)
 {
-	for (size_t i = 0; i < config->n_links; i++)
-		if (config->links[i].queue.set)
-			log_warn("agent", "links.%s.queue: limits are checked but not enforced by this version",
-			         config->links[i].name);
 	if (config->http)
 		log_warn("agent", "http: not served by this version");
 }
@@ -622,9 +668,8 @@ int run_agent(struct config *config, bool verbose)
 {
 	struct agent agent = {
 	        .config = config,
-	        .commit_retry = {.fire = commit_on_timer, .arg = &agent},
-	        .commit_deletions = {.fire = commit_on_timer, .arg = &agent},
 	        .fill = {.fire = do_nothing},
+	        .expire = {.fire = expire, .arg = &agent},
 	        .stop_deadline = {.fire = on_stop_deadline, .arg = &agent},
 	};
 	int status;
@@ -633,6 +678,7 @@ int run_agent(struct config *config, bool verbose)
 	warn_of_unbuilt(config);
 	mqtt_setup();
 	agent_host_init(&agent);
+	custody_init(&agent, config->linger_ms);
 	status = open_everything(&agent);
 	if (status == 0) {
 		log_info("agent", "running name=%s version=%s instance=%s", config->name, VERSION,

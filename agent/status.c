@@ -58,7 +58,7 @@ static void problem(struct answer *answer, const char *part, const char *name, c
 
 static bool tell_store_problem(const struct agent *agent, struct answer *answer, size_t index)
 {
-	if (index == 0 && agent->store_failing)
+	if (index == 0 && agent->custody.failing)
 		problem(answer, "store", NULL, "cannot be written; links that bring messages are held until it can", NULL);
 	return index == 0;
 }
@@ -198,7 +198,7 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 	if (index > 0)
 		return false;
 	line = json_pack("{s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:o*}", "kind", "store", "path", text(path), "bytes",
-	                 file_bytes(path, ""), "wal_bytes", file_bytes(path, "-wal"), "failing", agent->store_failing,
+	                 file_bytes(path, ""), "wal_bytes", file_bytes(path, "-wal"), "failing", agent->custody.failing,
 	                 "commits", (json_int_t)stats.commits, "commit_failures", (json_int_t)stats.failures, "bytes_written",
 	                 bytes_written());
 	answer_line(answer, line);

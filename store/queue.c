@@ -37,6 +37,7 @@ struct queue {
 	uint64_t found_to;    /* seq: rows up to it are an earlier process's, */
 	int64_t uncounted_to; /* key: of which those up to it are not in `messages` yet */
 	int64_t latest_age_ms;
+	bool may_expire;
 };
 
 /* ---- the unsaved ones ---- */
@@ -78,6 +79,8 @@ static void uncount(struct queue *queue, size_t size)
 {
 	queue->messages--;
 	queue->bytes -= size;
+	if (queue->messages == 0 && queue->uncounted_to == INT64_MIN)
+		queue->may_expire = false;
 }
 
 /* Takes the front of a lane, which is in memory, after flight_reserve(). */
@@ -122,7 +125,7 @@ static bool is_dirty(const void *owner)
 {
 	const struct queue *queue = owner;
 
-	return queue->unsafe > 0 || queue->flight.acknowledged > 0;
+	return queue->flight.acknowledged > 0;
 }
 
 static void add_unsafe(const void *owner, struct store_unsafe *unsafe)
@@ -201,6 +204,7 @@ static int find_lanes(struct queue *queue)
 			queue->latest_age_ms = age_ms;
 	}
 	queue->pushed_to = queue->found_to;
+	queue->may_expire = queue->found_to > 0;
 	return 0;
 }
 
@@ -269,6 +273,11 @@ static void count_row(void *arg, int64_t key, size_t size)
 	queue->bytes += size;
 	if (handed)
 		handed->counted = true;
+}
+
+bool queue_may_expire(const struct queue *queue)
+{
+	return queue->may_expire;
 }
 
 bool queue_count(struct queue *queue)
@@ -346,6 +355,7 @@ enum queue_result queue_push(struct queue *queue, const struct message *message)
 	}
 	lane_append(lane_at(queue, message->priority, queue->live_after), entry);
 	unsaved_add(queue, entry);
+	queue->may_expire = queue->may_expire || message->expires_ms;
 	queue->messages++;
 	queue->bytes += entry_size(entry);
 	return QUEUE_OK;

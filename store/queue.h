@@ -117,6 +117,7 @@ void queue_acknowledged(struct queue *queue, uint64_t seq);
 
 /* Gives up what waits and has expired, as far as it has come to the front. */
 void queue_expire(struct queue *queue, int64_t now_ms);
+bool queue_may_expire(const struct queue *queue); /* something waits that will, as far as is known */
 
 /* From now on what is pushed goes ahead of what waits; and all is one line again. */
 void queue_go_live(struct queue *queue);

@@ -232,11 +232,16 @@ uint64_t store_next_seq(struct store *store)
 	return store->next_seq++;
 }
 
+uint64_t store_newest_seq(const struct store *store)
+{
+	return store->next_seq - 1;
+}
+
 int store_reserve_seqs(struct store *store)
 {
 	char text[24];
 
-	if (store->next_seq + SEQ_BLOCK / 2 <= store->seq_limit)
+	if (store->next_seq + SEQ_BLOCK / 2 <= store->seq_limit && !store->failing)
 		return 0;
 	snprintf(text, sizeof text, "%llu", (unsigned long long)(store->next_seq + SEQ_BLOCK));
 	return schema_set_meta(store, "seq_limit", text);
@@ -244,7 +249,7 @@ int store_reserve_seqs(struct store *store)
 
 void store_reserved_seqs(struct store *store)
 {
-	if (store->next_seq + SEQ_BLOCK / 2 > store->seq_limit)
+	if (store->next_seq + SEQ_BLOCK / 2 > store->seq_limit || store->failing)
 		store->seq_limit = store->next_seq + SEQ_BLOCK;
 }
 
@@ -267,18 +272,16 @@ void store_leave(struct store *store, struct participant *participant)
 
 enum store_pending store_pending(const struct store *store, struct store_unsafe *unsafe)
 {
-	bool dirty = false;
-
 	*unsafe = (struct store_unsafe){.first = UINT64_MAX, .urgent = notes_dirty(store) || store->next_seq > store->seq_limit};
 	for (const struct participant *p = store->participants; p; p = p->next) {
 		p->unsafe(p->owner, unsafe);
-		dirty = dirty || p->dirty(p->owner);
+		unsafe->deletions = unsafe->deletions || p->dirty(p->owner);
 	}
 	if (unsafe->urgent)
 		return STORE_URGENT;
 	if (unsafe->messages > 0)
 		return STORE_UNSAFE;
-	return dirty ? STORE_DELETIONS : STORE_CLEAN;
+	return unsafe->deletions ? STORE_DELETIONS : STORE_CLEAN;
 }
 
 static int write_everything(struct store *store, bool additions)
@@ -339,15 +342,20 @@ static bool has_space(struct store *store)
 	return available >= reserve;
 }
 
+/* After a failure something is always written, the reservation at least: to see whether
+ * it can be. */
 enum store_result store_commit(struct store *store, char *err, size_t err_size)
 {
 	struct store_unsafe unsafe;
 	char ignored[8];
 
-	if (store_pending(store, &unsafe) >= STORE_UNSAFE && !has_space(store))
+	if ((store_pending(store, &unsafe) >= STORE_UNSAFE || store->failing) && !has_space(store)) {
 		store_fail(err, err_size, "the disk is nearly full");
-	else if (transact(store, true, err, err_size) == 0)
+	} else if (transact(store, true, err, err_size) == 0) {
+		store->failing = false;
 		return STORE_OK;
+	}
+	store->failing = true;
 	transact(store, false, ignored, sizeof ignored);
 	return STORE_RETRY;
 }

@@ -84,12 +84,14 @@ const char *store_instance(const struct store *store);
  * when the block is used up, store_pending() says STORE_URGENT, and what has a
  * newer number must wait. */
 uint64_t store_next_seq(struct store *store);
+uint64_t store_newest_seq(const struct store *store); /* the last one given */
 
 /* What a power cut or a kill would take now: entries that are neither on disk nor
  * acknowledged by the collector. */
 struct store_unsafe {
 	uint64_t first; /* the lowest sequence number of them: all below are safe. UINT64_MAX: none is unsafe */
 	size_t messages, bytes;
+	bool deletions; /* something to write that is not among them: rows that can go */
 	bool urgent; /* something that no acknowledgement can make safe */
 };
 

@@ -30,7 +30,7 @@ static void defaults(void)
 	CHECK(!link->clean_session && link->session_expiry_ms == 0 && link->receive_maximum == 0);
 	CHECK(strncmp(link->client_id, host, strlen(host)) == 0 && is(link->client_id + strlen(host), "-core"));
 	CHECK(!link->username && !link->password && !link->will.topic && !link->birth.topic);
-	CHECK(link->n_subscriptions == 0 && !link->queue.set && !link->tls.version && !link->socks5.host);
+	CHECK(link->n_subscriptions == 0 && link->queue.max_bytes == 256 << 20 && !link->queue.max_messages && !link->tls.version && !link->socks5.host);
 	config_free(config);
 }
 
@@ -81,8 +81,8 @@ static void everything(void)
 	CHECK(core->is_default && core->urls[0].tls && core->urls[0].port == 8883 && is(core->client_id, "me"));
 	CHECK(is(core->username, "gw") && is(core->password, "hush") && is(core->urls[0].password, "p@ss:"));
 	CHECK(core->reconnect_min_ms == 250 && core->reconnect_max_ms == 120000 && core->ack_timeout_ms == 1500);
-	CHECK(core->queue.set && core->queue.max_bytes == 256 << 20 && core->queue.max_messages == 1000);
-	CHECK(core->queue.ttl_ms == INT64_C(604800000) && core->queue.overflow == OVERFLOW_HOLD);
+	CHECK(core->queue.max_bytes == 256 << 20 && core->queue.max_messages == 1000);
+	CHECK(core->queue.ttl_ms == INT64_C(604800000) && core->queue.overflow == QUEUE_HOLD);
 	CHECK(core->queue.live_first && core->queue.rate == 0.5);
 	CHECK(core->will.payload_size == 3 && memcmp(core->will.payload, "a\0b", 3) == 0 && core->will.retain);
 	CHECK(is(core->birth.topic, "gw/state") && core->birth.payload_size == 0);

@@ -66,6 +66,14 @@ static void on_sent(void *arg, struct forward *which, uint64_t seq, const struct
 	sent[n_sent++] = seq;
 }
 
+static void on_given_up(void *arg, struct queue *which, const struct message *message, enum queue_drop why)
+{
+	(void)arg;
+	(void)which;
+	(void)message;
+	(void)why;
+}
+
 static void on_dropped(void *arg, struct forward *which, uint64_t seq, const struct message *message,
                        const char *reason)
 {
@@ -99,7 +107,7 @@ static void begin(void)
 	snprintf(path, sizeof path, "%s/queue.db", directory);
 	unlink(path);
 	store = store_open(path, STORE_OFF, err, sizeof err);
-	queue = queue_open(store, "core", err, sizeof err);
+	queue = queue_open(store, "core", (struct queue_limits){0}, on_given_up, NULL, err, sizeof err);
 	forward = forward_open(queue, &stub, &events, wants_fate, NULL);
 	REQUIRE(forward != NULL);
 	memset(&stub, 0, sizeof stub);
@@ -126,16 +134,16 @@ static void keeps_the_window_full_and_no_fuller(void)
 {
 	begin();
 	push(10, 0);
-	CHECK(forward_fill(forward, 0) == INT64_MAX);
+	CHECK(forward_fill(forward, 0, 1) == INT64_MAX);
 	CHECK(stub.n_sent == 3 && forward_in_flight(forward) == 3);
 	forward_acknowledged(forward, 2);
 	forward_acknowledged(forward, 2);
 	CHECK(forward_in_flight(forward) == 2);
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	CHECK(stub.n_sent == 4);
 	for (int handle = 1; handle <= 10; handle++) {
 		forward_acknowledged(forward, handle);
-		forward_fill(forward, 0);
+		forward_fill(forward, 0, 1);
 	}
 	CHECK(stub.n_sent == 10 && queue_messages(queue) == 0);
 	for (int i = 1; i < 10; i++)
@@ -148,13 +156,13 @@ static void sends_nothing_while_the_link_is_down(void)
 	begin();
 	push(2, 0);
 	stub.up = false;
-	CHECK(forward_fill(forward, 0) == INT64_MAX && stub.n_sent == 0);
+	CHECK(forward_fill(forward, 0, 1) == INT64_MAX && stub.n_sent == 0);
 	stub.up = true;
 	stub.result = SEND_LATER;
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	CHECK(forward_in_flight(forward) == 0 && queue_messages(queue) == 2);
 	stub.result = SEND_OK;
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	CHECK(stub.n_sent == 2);
 }
 
@@ -163,7 +171,7 @@ static void tells_who_asked(void)
 	begin();
 	push(1, 7);
 	push(1, 8);
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	forward_acknowledged(forward, 1);
 	forward_acknowledged(forward, 2);
 	CHECK(n_sent == 1 && sent[0] == stub.sent[0] && strcmp(last_context, "ctx") == 0);
@@ -173,14 +181,14 @@ static void gives_up_what_is_refused_for_good(void)
 {
 	begin();
 	push(2, 7);
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	forward_refused(forward, 1, REFUSED_FOR_GOOD, "Not authorized", 0);
 	CHECK(n_dropped == 1 && dropped[0] == stub.sent[0]);
 	CHECK(strcmp(last_reason, "rejected: Not authorized") == 0);
 	CHECK(forward_dropped(forward) == 1 && queue_messages(queue) == 1);
 	push(1, 7);
 	stub.result = SEND_NEVER;
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	CHECK(n_dropped == 2 && strcmp(last_reason, "rejected: too large") == 0);
 	CHECK(forward_in_flight(forward) == 1);
 }
@@ -189,22 +197,22 @@ static void sends_again_what_is_refused_for_now(void)
 {
 	begin();
 	push(5, 7);
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	forward_refused(forward, 2, REFUSED_FOR_NOW, "Quota exceeded", 100);
 	forward_refused(forward, 1, REFUSED_FOR_NOW, "Quota exceeded", 100);
 	CHECK(n_dropped == 0 && queue_messages(queue) == 5);
-	CHECK(forward_fill(forward, 200) == 850 && stub.n_sent == 3);
-	CHECK(forward_fill(forward, 1100) == INT64_MAX);
+	CHECK(forward_fill(forward, 200, 1) == 850 && stub.n_sent == 3);
+	CHECK(forward_fill(forward, 1100, 1) == INT64_MAX);
 	/* The refused ones go first, in order. */
 	CHECK(stub.n_sent == 5 && stub.sent[3] == stub.sent[0] && stub.sent[4] == stub.sent[1]);
 	/* The backoff grows while it goes on, and is over with the first acknowledgement. */
 	forward_refused(forward, 4, REFUSED_FOR_NOW, "Quota exceeded", 1200);
-	CHECK(forward_fill(forward, 1300) == 2700);
+	CHECK(forward_fill(forward, 1300, 1) == 2700);
 	forward_acknowledged(forward, 3);
 	forward_acknowledged(forward, 5);
-	CHECK(forward_fill(forward, 3200) == INT64_MAX);
+	CHECK(forward_fill(forward, 3200, 1) == INT64_MAX);
 	forward_refused(forward, 6, REFUSED_FOR_NOW, "Quota exceeded", 4000);
-	CHECK(forward_fill(forward, 4000) == 4750);
+	CHECK(forward_fill(forward, 4000, 1) == 4750);
 	CHECK(n_sent == 2);
 }
 
@@ -212,10 +220,10 @@ static void sends_again_after_the_transport_was_replaced(void)
 {
 	begin();
 	push(4, 0);
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	forward_restart(forward);
 	CHECK(forward_in_flight(forward) == 0);
-	forward_fill(forward, 0);
+	forward_fill(forward, 0, 1);
 	CHECK(stub.n_sent == 6);
 	for (int i = 0; i < 3; i++)
 		CHECK(stub.sent[i] == stub.sent[i + 3]);

@@ -1,0 +1,181 @@
+/* The policy of commits. A sender that waits for its acknowledgements is not let
+ * wait for `linger`: when as many of its messages are unsafe as a broker keeps in
+ * flight, or when they wait for their own link, a commit follows at once. */
+#include "custody.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "agent.h"
+#include "link.h"
+#include "log.h"
+#include "queue.h"
+#include "store.h"
+
+#define SENDER_WINDOW 20       /* what mosquitto keeps in flight to a client: max_inflight_messages */
+#define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
+#define COMMIT_RETRY_MS 1000
+#define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss */
+
+/* ---- who brought what ---- */
+
+void custody_begin(struct agent *agent, struct route *route)
+{
+	agent->custody.from = route;
+	route->waiting++;
+}
+
+void custody_brought(struct agent *agent, uint64_t seq)
+{
+	if (agent->custody.from)
+		agent->custody.from->brought_to = seq;
+}
+
+void custody_end(struct agent *agent)
+{
+	agent->custody.from = NULL;
+}
+
+static bool waits_for(const struct route *route, uint64_t first_unsafe)
+{
+	return route->brought_to >= first_unsafe;
+}
+
+/* ---- holding ---- */
+
+static bool is_full(const struct route *route)
+{
+	return route->policy.overflow == QUEUE_HOLD && queue_full(route->queue);
+}
+
+/* A link whose own queue is full must go on: it has to empty it. */
+static bool lacks_room(const struct agent *agent, const struct route *route)
+{
+	for (const struct route *other = agent->routes; other; other = other->next)
+		if (other != route && is_full(other))
+			return link_brings(route->link);
+	return false;
+}
+
+static void hold_links(struct agent *agent, uint64_t first_unsafe)
+{
+	for (struct route *route = agent->routes; route; route = route->next) {
+		bool unsafe = waits_for(route, first_unsafe);
+
+		if (!unsafe)
+			route->waiting = 0;
+		route->lacks_room = route->lacks_room && lacks_room(agent, route);
+		link_hold(route->link, unsafe || route->lacks_room || (agent->custody.failing && link_brings(route->link)));
+	}
+}
+
+void custody_hold_for_room(struct agent *agent)
+{
+	for (struct route *route = agent->routes; route; route = route->next)
+		if (!route->lacks_room && lacks_room(agent, route)) {
+			route->lacks_room = true;
+			link_hold(route->link, true);
+		}
+}
+
+/* ---- committing ---- */
+
+static void commit(struct agent *agent)
+{
+	struct custody *custody = &agent->custody;
+	char err[256];
+
+	loop_timer_cancel(agent->loop, &custody->deletions);
+	loop_timer_cancel(agent->loop, &custody->linger);
+	if (store_commit(agent->store, err, sizeof err) == STORE_OK) {
+		if (custody->failing)
+			log_info("store", "the store can be written again; links released");
+		custody->failing = false;
+		return;
+	}
+	if (!custody->failing)
+		log_error("store", "cannot commit: %s; nothing is acknowledged until it can", err);
+	custody->failing = true;
+	loop_timer_set(agent->loop, &custody->retry, loop_now_ms(agent->loop) + COMMIT_RETRY_MS);
+}
+
+static void commit_on_timer(void *arg)
+{
+	commit(arg);
+}
+
+/* The messages that wait for the link's acknowledgement are as many as its broker sends
+ * without any; or they wait for what only this link can carry away. */
+static bool sender_is_stuck(const struct agent *agent, uint64_t first_unsafe)
+{
+	for (const struct route *route = agent->routes; route; route = route->next)
+		if (waits_for(route, first_unsafe) && (route->waiting >= SENDER_WINDOW || queue_unsafe(route->queue) > 0))
+			return true;
+	return false;
+}
+
+static bool is_due(const struct agent *agent, enum store_pending pending, const struct store_unsafe *unsafe)
+{
+	const struct custody *custody = &agent->custody;
+
+	if (pending < STORE_UNSAFE)
+		return false;
+	return pending == STORE_URGENT || custody->strict || custody->stopping || unsafe->bytes >= UNSAFE_BYTES ||
+	       sender_is_stuck(agent, unsafe->first);
+}
+
+/* Without a clock in the store: what was there `linger` ago and is still unsafe has a
+ * number up to the oldest mark. */
+static void on_linger(void *arg)
+{
+	struct agent *agent = arg;
+	struct custody *custody = &agent->custody;
+	struct store_unsafe unsafe;
+
+	if (store_pending(agent->store, &unsafe) < STORE_UNSAFE || custody->failing)
+		return;
+	if (unsafe.first <= custody->marks[0]) {
+		commit(agent);
+		return;
+	}
+	memmove(&custody->marks[0], &custody->marks[1], sizeof custody->marks - sizeof custody->marks[0]);
+	custody->marks[CUSTODY_MARKS - 1] = store_newest_seq(agent->store);
+	loop_timer_set(agent->loop, &custody->linger, loop_now_ms(agent->loop) + custody->linger_ms / CUSTODY_MARKS);
+}
+
+static void start_lingering(struct agent *agent)
+{
+	struct custody *custody = &agent->custody;
+
+	memset(custody->marks, 0, sizeof custody->marks);
+	custody->marks[CUSTODY_MARKS - 1] = store_newest_seq(agent->store);
+	loop_timer_set(agent->loop, &custody->linger, loop_now_ms(agent->loop) + custody->linger_ms / CUSTODY_MARKS);
+}
+
+void custody_step(struct agent *agent)
+{
+	struct custody *custody = &agent->custody;
+	struct store_unsafe unsafe;
+	enum store_pending pending = store_pending(agent->store, &unsafe);
+
+	if (!custody->failing && is_due(agent, pending, &unsafe)) {
+		commit(agent);
+		pending = store_pending(agent->store, &unsafe);
+	}
+	if (!custody->failing && pending >= STORE_UNSAFE && !custody->linger.armed)
+		start_lingering(agent);
+	if (!custody->failing && unsafe.deletions && !custody->deletions.armed)
+		loop_timer_set(agent->loop, &custody->deletions, loop_now_ms(agent->loop) + DELETIONS_MS);
+	hold_links(agent, unsafe.first);
+}
+
+void custody_init(struct agent *agent, int64_t linger_ms)
+{
+	agent->custody = (struct custody){
+	        .strict = linger_ms == 0,
+	        .linger_ms = linger_ms,
+	        .linger = {.fire = on_linger, .arg = agent},
+	        .retry = {.fire = commit_on_timer, .arg = agent},
+	        .deletions = {.fire = commit_on_timer, .arg = agent},
+	};
+}

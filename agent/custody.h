@@ -1,0 +1,47 @@
+/* When what was taken is made durable, and who waits for it: a link whose last
+ * messages led to entries that are not safe yet is held, neither read nor written, until
+ * the collector has acknowledged them or a commit has them on disk. `store.linger` bounds
+ * how long that may take; with linger = 0 every turn commits before anything is sent.
+ *
+ * If a commit fails, everything stays in memory and is tried again; until it works,
+ * links that bring messages are held.
+ */
+#ifndef TIDEGATE_CUSTODY_H
+#define TIDEGATE_CUSTODY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop.h"
+
+struct agent;
+struct route;
+
+#define CUSTODY_MARKS 4
+
+struct custody {
+	bool strict;         /* linger is 0 */
+	int64_t linger_ms;
+	bool failing;        /* the last commit failed */
+	bool stopping;       /* commit what there is in every turn */
+	struct route *from;  /* the link whose message the scripts have now */
+	uint64_t marks[CUSTODY_MARKS]; /* the newest seq, a quarter of linger apart; the first is the oldest */
+	struct loop_timer linger;
+	struct loop_timer retry;     /* of a commit that failed */
+	struct loop_timer deletions; /* nothing else waits: no hurry */
+};
+
+void custody_init(struct agent *agent, int64_t linger_ms);
+
+/* Around the scripts' handling of a message of `route`: what they queue was brought by it. */
+void custody_begin(struct agent *agent, struct route *route);
+void custody_brought(struct agent *agent, uint64_t seq);
+void custody_end(struct agent *agent);
+
+/* Step "commit": commits if it is time to, and holds or releases links. */
+void custody_step(struct agent *agent);
+
+/* After step "acknowledge": links wait whose messages find no room in a queue that holds. */
+void custody_hold_for_room(struct agent *agent);
+
+#endif

@@ -1,0 +1,26 @@
+/* Messages that were given up for want of room or time, and of which a script wants to
+ * know: they are told in the next commit step, as a queue may not be called, nor a
+ * script, at the moment when it happens. */
+#ifndef TIDEGATE_DROPS_H
+#define TIDEGATE_DROPS_H
+
+#include "queue.h"
+
+struct agent;
+struct drop;
+struct route;
+
+struct drops {
+	struct drop *first, **end;
+};
+
+/* Notes one that has a context. It is only told if memory is left for it. */
+void drops_add(struct drops *drops, struct route *route, const struct message *message, const char *reason);
+
+/* Calls on_drop() of the scripts that asked. What they publish then may be given up
+ * in turn: that is told next time. */
+void drops_tell(struct agent *agent);
+
+void drops_release(struct drops *drops);
+
+#endif
