@@ -209,6 +209,7 @@ static void on_socket(void *arg, short revents)
 		return; /* writable: the flush at the end of the turn writes */
 	link->refusing = NULL;
 	more = link->ops->read(link->transport, TURN_MESSAGES, TURN_MS, err, sizeof err);
+	link->unread = more > 0;
 	if (link->greeted && link->state == GREETING && more >= 0)
 		go_up(link);
 	if (more >= 0 && link->refusing)

@@ -104,12 +104,17 @@ static void commit_on_timer(void *arg)
 	commit(arg);
 }
 
-/* The messages that wait for the link's acknowledgement are as many as its broker sends
- * without any; or they wait for what only this link can carry away. */
+/* More has come already; or as many messages wait for their acknowledgement as brokers
+ * send without any; or they wait for what only this link can carry away. */
+static bool is_stuck(const struct route *route)
+{
+	return link_unread(route->link) || route->waiting >= SENDER_WINDOW || queue_unsafe(route->queue) > 0;
+}
+
 static bool sender_is_stuck(const struct agent *agent, uint64_t first_unsafe)
 {
 	for (const struct route *route = agent->routes; route; route = route->next)
-		if (waits_for(route, first_unsafe) && (route->waiting >= SENDER_WINDOW || queue_unsafe(route->queue) > 0))
+		if (waits_for(route, first_unsafe) && is_stuck(route))
 			return true;
 	return false;
 }

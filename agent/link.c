@@ -169,6 +169,11 @@ bool link_brings(const struct link *link)
 	return link->subscriptions.n > 0 || subscriptions_kept(&link->subscriptions) || link->stats.received > 0;
 }
 
+bool link_unread(const struct link *link)
+{
+	return link->unread;
+}
+
 int link_window(const struct link *link)
 {
 	int window = link->config->window;

@@ -149,6 +149,7 @@ bool link_connected(const struct link *link);
 bool link_off(const struct link *link); /* not started, or told to stop and nothing more will leave */
 bool link_unwanted(const struct link *link); /* told to stop, and not to start since */
 bool link_brings(const struct link *link); /* messages arrive on it, or may: it has subscriptions */
+bool link_unread(const struct link *link); /* more has come than one turn reads */
 int link_window(const struct link *link); /* the smaller of ours and the peer's */
 struct link_stats link_stats(const struct link *link);
 struct link_report link_report(const struct link *link); /* valid until the next turn */

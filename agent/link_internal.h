@@ -24,6 +24,7 @@ struct link {
 
 	enum state state;
 	bool held, stopping;
+	bool unread; /* the last read ended before all was read */
 	bool unwanted; /* told to stop, and not to start since; also what is configured meanwhile stays off */
 	const char *refusing; /* link_refuse(): why, until the read is over */
 	bool greeted; /* the CONNACK came in this read; links go up after it, not inside */

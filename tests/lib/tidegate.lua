@@ -55,6 +55,12 @@ local function with_defaults(self, config)
 	for key, value in pairs(config) do
 		whole[key] = value
 	end
+	if config.store then
+		whole.store = { path = self.directory .. "/queue.db" }
+		for key, value in pairs(config.store) do
+			whole.store[key] = value
+		end
+	end
 	whole.links = {}
 	for name, link in pairs(config.links or {}) do
 		whole.links[name] = { reconnect = { min = "50ms", max = "300ms" } }
