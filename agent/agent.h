@@ -67,6 +67,10 @@ struct route *agent_route_named(struct agent *agent, const char *name);
 /* A message is lost for good: says and counts it. */
 void agent_lost(struct route *route, const struct message *message, const char *reason);
 
+/* Notes what is going to be acknowledged, for the transaction that makes its effects
+ * durable. */
+void agent_note_received(struct agent *agent);
+
 struct script *agent_script_of(const struct agent *agent, uint32_t origin);
 
 /* How the route's queue is limited and emptied from now on. */

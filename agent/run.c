@@ -241,8 +241,7 @@ static void expire(void *arg)
 		queue_expire(route->queue, clock_age_ms(&agent->clock));
 }
 
-/* What is going to be acknowledged, in the transaction that makes its effects durable. */
-static void note_received(struct agent *agent)
+void agent_note_received(struct agent *agent)
 {
 	for (struct route *route = agent->routes; route; route = route->next) {
 		char *text = link_received(route->link), name[128];
@@ -282,7 +281,7 @@ static void step_commit(void *arg)
 
 	drops_tell(agent);
 	if (received_due(agent))
-		note_received(agent);
+		agent_note_received(agent);
 	custody_step(agent);
 	if (!agent->expire.armed && may_expire(agent))
 		loop_timer_set(agent->loop, &agent->expire, loop_now_ms(agent->loop) + EXPIRE_MS);
