@@ -126,14 +126,23 @@ function scene:wait_progress(n, seconds)
 	loop.eventually(function() return self:arrived() >= goal end, "readings arrive", seconds or 30)
 end
 
+-- So long nothing arrives that should, and it is taken for lost: seconds.
+local PATIENCE = 20
+
 --- Ends the producer and waits until all that it sent has arrived.
-function scene:settle(seconds)
+function scene:settle()
 	if not self.producer.settled then
 		self.producer.settled = self.producer.process:running() and self.producer:stop() or self.producer:progress()
 	end
 	local result = self.producer.settled
-	loop.run_until(function() return self:arrived() >= result.acknowledged end, seconds or 60)
-	return result
+	local arrived, since = 0, loop.now()
+	repeat
+		loop.run_until(function() return self:arrived() > arrived end, 1)
+		if self:arrived() > arrived then
+			arrived, since = self:arrived(), loop.now()
+		end
+	until arrived >= result.acknowledged or self.gave_up or loop.now() - since > PATIENCE
+	self.gave_up = arrived < result.acknowledged
 end
 
 local function numbers(path)
@@ -150,8 +159,8 @@ end
 --- Ends producer and collector, and compares their records. Returns the figures:
 -- acknowledged, delivered, lost, out_of_order (first deliveries only), duplicates,
 -- seconds.
-function scene:verdict(seconds)
-	self:settle(seconds)
+function scene:verdict()
+	self:settle()
 	self.collector:stop()
 	local result = { acknowledged = 0, delivered = 0, lost = 0, out_of_order = 0, duplicates = 0 }
 	local seen, highest = {}, 0
