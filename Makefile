@@ -51,7 +51,8 @@ AGENT_SOURCES = agent/answer.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/run.c \
-                agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c
+                agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c \
+                agent/poison.c
 STORE_TESTS   = test_store test_queue \
                 test_salvage \
                 test_dead \
@@ -59,7 +60,8 @@ STORE_TESTS   = test_store test_queue \
 AGENT_TESTS   = test_answer \
                 test_cli_table \
                 test_control \
-                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry test_script test_topic test_value
+                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry test_script test_topic test_value \
+                test_poison
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
