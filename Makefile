@@ -52,6 +52,7 @@ AGENT_SOURCES = agent/answer.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c \
+                agent/dead_letters.c \
                 agent/poison.c
 STORE_TESTS   = test_store test_queue \
                 test_salvage \

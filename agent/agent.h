@@ -11,12 +11,15 @@
 #include "custody.h"
 #include "drops.h"
 #include "buffer.h"
+#include "log_limit.h"
 #include "loop.h"
 #include "script.h"
 
 struct control;
+struct dead;
 struct forward;
 struct link;
+struct poison;
 struct queue;
 struct store;
 
@@ -42,6 +45,10 @@ struct agent {
 	struct config *config;
 	struct loop *loop;
 	struct store *store;
+	struct dead *dead;               /* what could not be handled, */
+	struct log_limit letters_logged; /* and what was logged of that, */
+	struct log_limit room_logged;    /* and of those that made room */
+	struct poison *poison;           /* what is being handled; NULL: no note is taken */
 	struct control *control; /* NULL: not configured */
 	struct route *routes; /* in the order of the configuration */
 	struct route *default_route;

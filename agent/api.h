@@ -38,6 +38,7 @@ struct script {
 	struct buffer properties, context; /* scratch, emptied by whoever uses it */
 	struct problems problems;          /* scratch */
 	char *error;                       /* of the last call that failed; malloc'd */
+	char failure[500];                 /* what script_message() returned */
 };
 
 /* The script that runs in L. */

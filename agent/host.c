@@ -5,6 +5,7 @@
 
 #include "agent.h"
 #include "clock.h"
+#include "dead_letters.h"
 #include "link.h"
 #include "log.h"
 #include "properties.h"
@@ -246,5 +247,6 @@ void agent_host_init(struct agent *agent)
 	        .unsubscribe = unsubscribe,
 	        .connect = connect_link,
 	        .disconnect = disconnect,
+	        .running = dead_letters_running,
 	};
 }

@@ -18,6 +18,7 @@
 #include "commands.h"
 #include "control.h"
 #include "forward.h"
+#include "dead_letters.h"
 #include "link.h"
 #include "log.h"
 #include "mqtt.h"
@@ -63,8 +64,8 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 		return;
 	agent->out_of_memory = false;
 	custody_begin(agent, agent_route_of(agent, link));
-	for (size_t i = 0; i < agent->n_scripts; i++)
-		script_message(agent->scripts[i], link, message);
+	if (!dead_letters_handle(agent, link, message))
+		agent->out_of_memory = true;
 	custody_end(agent);
 	if (agent->out_of_memory)
 		link_refuse(link, "out of memory");
@@ -623,11 +624,16 @@ static int open_everything(struct agent *agent)
 			return 1;
 		}
 	}
+	if (dead_letters_open(agent, err, sizeof err) < 0) {
+		log_error("store", "%s", err);
+		return 1;
+	}
 	if (open_links(agent) < 0 || start_clock(agent) < 0)
 		return 1;
 	status = start_scripts(agent);
 	if (status != 0)
 		return status;
+	dead_letters_retry_marked(agent);
 	queue_visit(agent->store, warn_of_orphan, agent);
 	for (struct route *route = agent->routes; route; route = route->next)
 		start_link(route);
@@ -653,6 +659,7 @@ static void close_everything(struct agent *agent)
 	}
 	drops_release(&agent->drops);
 	buffer_release(&agent->properties);
+	dead_letters_close(agent);
 	store_close(agent->store);
 	loop_close(agent->loop);
 }

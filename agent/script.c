@@ -32,8 +32,8 @@ struct call {
 	size_t registration;  /* which one, then */
 	int (*push)(lua_State *L, const struct call *call); /* its arguments; returns how many */
 	bool ran;                                           /* there was a handler */
+	bool failed;                                        /* one of those that were called */
 	const struct inbound *message;
-	const struct link *from;
 	const char *link, *reason;
 	uint64_t token;
 	struct bytes context;
@@ -212,15 +212,20 @@ static void begin(struct script *script)
 		effects_apply(&script->effects, script->host);
 }
 
+/* Why the first of a message's handlers failed. */
+static void keep_failure(struct script *script)
+{
+	const char *text = error_of(script);
+
+	(void)snprintf(script->failure, sizeof script->failure, "%.*s", (int)strcspn(text, "\n"), text);
+}
+
 /* One handler call: all of its effects, or none. */
-static void handle(struct script *script, struct call *call)
+static void call_handler(struct script *script, struct call *call)
 {
 	size_t registrations = script->n_registrations;
 	int result;
 
-	if (!script->host)
-		return;
-	begin(script);
 	call->ran = false;
 	result = enter(script, run_call, call);
 	buffer_reset(&script->properties);
@@ -234,7 +239,24 @@ static void handle(struct script *script, struct call *call)
 	effects_discard(&script->effects, script->host);
 	script->n_registrations = registrations;
 	script->stats.errors++;
+	if (!call->failed)
+		keep_failure(script);
+	call->failed = true;
 	log_failure(script, call);
+}
+
+static void handle(struct script *script, struct call *call)
+{
+	const struct script_host *host = script->host;
+
+	if (!host)
+		return;
+	begin(script);
+	if (host->running)
+		host->running(host->arg, script, call->handler ? call->handler : "on");
+	call_handler(script, call);
+	if (host->running)
+		host->running(host->arg, script, NULL);
 }
 
 static int out_of_memory(lua_State *L)
@@ -490,11 +512,10 @@ void script_stop(struct script *script)
 /* Pushes the table that on_message() gets last. */
 static void push_details(lua_State *L, const struct call *call)
 {
-	const struct script_host *host = script_of(L)->host;
 	const struct inbound *message = call->message;
 
 	lua_createtable(L, 0, 6);
-	lua_pushstring(L, host->link_name(host->arg, call->from));
+	lua_pushstring(L, call->link);
 	lua_setfield(L, -2, "link");
 	lua_pushinteger(L, message->qos);
 	lua_setfield(L, -2, "qos");
@@ -532,9 +553,9 @@ static int push_message(lua_State *L, const struct call *call)
 	return details ? 3 : 2;
 }
 
-void script_message(struct script *script, const struct link *link, const struct inbound *message)
+const char *script_message(struct script *script, const char *link, const struct inbound *message)
 {
-	struct call call = { .handler = "on_message", .push = push_message, .message = message, .from = link };
+	struct call call = { .handler = "on_message", .push = push_message, .message = message, .link = link };
 	size_t registrations = script->n_registrations; /* those added meanwhile begin with the next message */
 
 	handle(script, &call);
@@ -545,6 +566,7 @@ void script_message(struct script *script, const struct link *link, const struct
 		call.registration = i;
 		handle(script, &call);
 	}
+	return call.failed ? script->failure : NULL;
 }
 
 static int push_sent(lua_State *L, const struct call *call)

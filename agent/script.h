@@ -3,7 +3,7 @@
  * A handler's effects (publish, subscribe, ...) are set aside while it runs and
  * reach the host only if it returns: all or nothing. An error is logged with
  * its traceback, the effects are dropped, the script goes on with the next
- * event.
+ * event. What becomes of a message that was not handled is for the caller to say.
  */
 #ifndef TIDEGATE_SCRIPT_H
 #define TIDEGATE_SCRIPT_H
@@ -47,6 +47,10 @@ struct script_host {
 	void (*unsubscribe)(void *arg, struct link *link, const char *filter);
 	void (*connect)(void *arg, struct link *link, struct link_config *config); /* takes config */
 	void (*disconnect)(void *arg, struct link *link);
+
+	/* A handler begins, "on" for a function given to on(); NULL: it is over and its effects
+	 * are applied. May be NULL itself. */
+	void (*running)(void *arg, const struct script *script, const char *handler);
 };
 
 struct script_limits {
@@ -77,7 +81,9 @@ bool script_defines(struct script *script, const char *handler);
 
 void script_start(struct script *script); /* effects of loading, then on_start() */
 void script_stop(struct script *script);  /* on_stop() */
-void script_message(struct script *script, const struct link *link, const struct inbound *message);
+/* NULL, or why one of its handlers failed: the first line of the first error, valid
+ * until the next call. `link` is the name of the one it came on. */
+const char *script_message(struct script *script, const char *link, const struct inbound *message);
 void script_sent(struct script *script, uint64_t token, const char *link, struct bytes context);
 void script_drop(struct script *script, uint64_t token, const char *link, const char *reason, struct bytes context);
 void script_connect(struct script *script, const char *link);

@@ -298,13 +298,13 @@ void dead_failed_again(struct dead *dead, uint64_t id, const char *reason)
 	change(dead, item);
 }
 
-bool dead_retry_later(struct dead *dead, uint64_t id)
+bool dead_retry_later(struct dead *dead, uint64_t id, bool retry)
 {
 	struct item *item = find(dead, id);
 
 	if (!item)
 		return false;
-	item->retry = true;
+	item->retry = retry;
 	change(dead, item);
 	return true;
 }

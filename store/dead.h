@@ -61,8 +61,9 @@ bool dead_remove(struct dead *dead, uint64_t id);
  * takes back dead_retry_later(). */
 void dead_failed_again(struct dead *dead, uint64_t id, const char *reason);
 
-/* Marks it for the next agent that opens the store. False: there is none of that id. */
-bool dead_retry_later(struct dead *dead, uint64_t id);
+/* Marks it for the next agent that opens the store, or takes that back. False: there is
+ * none of that id. */
+bool dead_retry_later(struct dead *dead, uint64_t id, bool retry);
 
 uint64_t dead_count(const struct dead *dead);
 

@@ -119,10 +119,23 @@ function M.start(options)
 	return M.new(options):start()
 end
 
+--- The files in memory where it notes what it is handling, one for each database it
+-- has had; a process that is killed leaves its own.
+function agent:note_paths()
+	local paths = {}
+	for instance in self:log():gmatch("instance=(%x+)") do
+		paths[#paths + 1] = ("/dev/shm/tidegate-%d-%s"):format(uv.getuid(), instance)
+	end
+	return paths
+end
+
 local function finish(self)
 	if self.process:running() and not self.options.abandon then
 		local code = self:stop()
 		assert(code == 0, ("the agent stopped with status %s"):format(code))
+	end
+	for _, path in ipairs(self:note_paths()) do
+		os.remove(path)
 	end
 	local log = self:log()
 	assert(not log:find("Sanitizer") and not log:find("runtime error:"), "a sanitizer complains in the agent's log")

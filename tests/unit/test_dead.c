@@ -225,7 +225,7 @@ static void counts_tries(void)
 	written = add("1");
 	commit();
 	fresh = add("2");
-	CHECK(dead_retry_later(dead, written) && dead_retry_later(dead, fresh) && !dead_retry_later(dead, 4711));
+	CHECK(dead_retry_later(dead, written, true) && dead_retry_later(dead, fresh, true) && !dead_retry_later(dead, 4711, true));
 	CHECK(dead_get(dead, written)->retry && dead_get(dead, fresh)->retry);
 	commit();
 	open_again();

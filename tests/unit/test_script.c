@@ -343,11 +343,11 @@ static struct script *open_script(const char *source)
 	return open_or_abort(source, 8 << 20, 60000);
 }
 
-static void message_sized(struct script *script, const char *topic, const char *payload, size_t size)
+static const char *message_sized(struct script *script, const char *topic, const char *payload, size_t size)
 {
 	struct inbound inbound = { .topic = topic, .payload = { payload, size }, .qos = 1, .time_ms = 1234567890123 };
 
-	script_message(script, &field, &inbound);
+	return script_message(script, field.name, &inbound);
 }
 
 static void message(struct script *script, const char *topic, const char *payload)
@@ -544,7 +544,7 @@ static void properties_travel(void)
 	for (size_t i = 0; i < sizeof list / sizeof *list; i++)
 		CHECK(properties_append(&sent, &list[i]) == 0);
 	inbound.properties = (struct bytes){ sent.data, sent.size };
-	script_message(script, &field, &inbound);
+	CHECK(script_message(script, field.name, &inbound) == NULL);
 	CHECK(silent() && did("pub core out=p q1 #1;"));
 	CHECK(world.properties.size == sent.size);
 	script_close(script);
@@ -765,6 +765,15 @@ static void all_or_nothing(void)
 	script_close(script);
 }
 
+#define SCRIPT_OF_FAILURES                                                       \
+	"function on_message(t, payload)\n"                                      \
+	"  if payload == 'two' then error('first\\nand more') end\n"               \
+	"  if payload == 'empty' then error('\\nx', 0) end\n"                      \
+	"  if payload == 'long' then error(('e'):rep(5000), 0) end\n"            \
+	"  mqtt.pub('out', payload)\n"                                           \
+	"end\n"                                                                  \
+	"on('#', function(t, payload) if payload == 'two' then error('second') end end)\n"
+
 static void handlers_fail_one_by_one(void)
 {
 	struct script *script = open_script("on('a/+', function(t) mqtt.pub('first', t) end)\n"
@@ -773,10 +782,45 @@ static void handlers_fail_one_by_one(void)
 	                                    "on('#', function(t, p, m) mqtt.pub('third', m.link) end)\n"
 	                                    "function on_message(t) mqtt.pub('whole', t) end");
 
-	message(script, "a/x", "");
+	CHECK(!strncmp(message_sized(script, "a/x", "", 0), path_in("rules.lua"), 20));
 	CHECK(did("pub core whole=a/x q1 #1;pub core first=a/x q1 #2;pub core third=field q1 #4;"));
 	CHECK(saw("error script rules.lua: on a/# (topic a/x): ") && saw("rules.lua:2: oh"));
 	CHECK(script_stats(script).calls == 4 && script_stats(script).errors == 1);
+	script_close(script);
+}
+
+static void running(void *arg, const struct script *script, const char *handler)
+{
+	(void)arg;
+	CHECK(script_origin(script) == 42);
+	note("%s;", handler ? handler : "over");
+}
+
+static void says_why_a_message_failed(void)
+{
+	static struct script_host watched;
+	struct script_limits limits = { 8 << 20, 60000 };
+	const char *why;
+	struct script *script;
+
+	world.seq = 0;
+	watched = host;
+	watched.running = running;
+	write_file("rules.lua", SCRIPT_OF_FAILURES, strlen(SCRIPT_OF_FAILURES));
+	script = script_open(path_in("rules.lua"), 42, limits, &watched, error, sizeof error);
+	REQUIRE(script != NULL);
+	CHECK(message_sized(script, "t", "good", 4) == NULL);
+	CHECK(did("on_message;pub core out=good q1 #1;over;on;over;"));
+	why = message_sized(script, "t", "two", 3);
+	CHECK(why && strstr(why, "rules.lua:2: first") && !strchr(why, '\n') && !strstr(why, "traceback"));
+	CHECK(did("on_message;over;on;over;") && saw("first") && saw("second"));
+	why = message_sized(script, "t", "empty", 5);
+	CHECK(why && !*why);
+	why = message_sized(script, "t", "long", 4);
+	CHECK(why && strlen(why) == 499);
+	CHECK(message_sized(script, "t", "good", 4) == NULL);
+	script_start(script);
+	world.effects.size = 0;
 	script_close(script);
 }
 
@@ -1217,6 +1261,7 @@ int main(void)
 	RUN(configurations_are_limited);
 	RUN(all_or_nothing);
 	RUN(handlers_fail_one_by_one);
+	RUN(says_why_a_message_failed);
 	RUN(registers_at_run_time);
 	RUN(on_checks_its_arguments);
 	RUN(effects_of_loading_wait);
