@@ -53,6 +53,7 @@ AGENT_SOURCES = agent/answer.c \
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c \
                 agent/dead_letters.c \
+                agent/losses.c \
                 agent/poison.c
 STORE_TESTS   = test_store test_queue \
                 test_salvage \
@@ -62,6 +63,7 @@ AGENT_TESTS   = test_answer \
                 test_cli_table \
                 test_control \
                 test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry test_script test_topic test_value \
+                test_losses \
                 test_poison
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
 

@@ -18,6 +18,7 @@
 struct control;
 struct dead;
 struct forward;
+struct ledger;
 struct link;
 struct poison;
 struct queue;
@@ -45,6 +46,8 @@ struct agent {
 	struct config *config;
 	struct loop *loop;
 	struct store *store;
+	struct ledger *ledger;           /* what was given up */
+	struct loop_timer report_losses; /* later, several together */
 	struct dead *dead;               /* what could not be handled, */
 	struct log_limit letters_logged; /* and what was logged of that, */
 	struct log_limit room_logged;    /* and of those that made room */

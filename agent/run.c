@@ -21,6 +21,7 @@
 #include "dead_letters.h"
 #include "link.h"
 #include "log.h"
+#include "losses.h"
 #include "mqtt.h"
 #include "queue.h"
 #include "store.h"
@@ -78,6 +79,7 @@ static void on_up(void *arg, struct link *link)
 	struct agent *agent = arg;
 
 	forward_up(agent_route_of(agent, link)->forward, loop_now_ms(agent->loop));
+	losses_report(agent, agent_route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_connect(agent->scripts[i], link_name(link));
 }
@@ -209,6 +211,7 @@ static void on_dropped(void *arg, struct forward *forward, uint64_t seq, const s
 {
 	struct script *script = message ? agent_script_of(arg, message->origin) : NULL;
 
+	losses_add(arg, agent_route_of(arg, forward_link(forward)), seq, message, reason);
 	if (script)
 		script_drop(script, seq, link_name(forward_link(forward)), reason, message->context);
 	loop_again(((struct agent *)arg)->loop);
@@ -221,6 +224,7 @@ static const struct forward_events forward_events = {.sent = on_sent, .dropped =
 void agent_lost(struct route *route, const struct message *message, const char *reason)
 {
 	forward_gave_up(route->forward, message, reason);
+	losses_add(route->agent, route, message->seq, message, reason);
 }
 
 static void on_given_up(void *arg, struct queue *queue, const struct message *message, enum queue_drop why)
@@ -624,7 +628,7 @@ static int open_everything(struct agent *agent)
 			return 1;
 		}
 	}
-	if (dead_letters_open(agent, err, sizeof err) < 0) {
+	if (dead_letters_open(agent, err, sizeof err) < 0 || losses_open(agent, err, sizeof err) < 0) {
 		log_error("store", "%s", err);
 		return 1;
 	}
@@ -659,6 +663,7 @@ static void close_everything(struct agent *agent)
 	}
 	drops_release(&agent->drops);
 	buffer_release(&agent->properties);
+	losses_close(agent);
 	dead_letters_close(agent);
 	store_close(agent->store);
 	loop_close(agent->loop);
