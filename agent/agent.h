@@ -86,6 +86,10 @@ struct script *agent_script_of(const struct agent *agent, uint32_t origin);
 /* How the route's queue is limited and emptied from now on. */
 void agent_set_policy(struct route *route, const struct queue_config *policy);
 
+/* Brings the time of a queued message in line with the wall clock, which may have been
+ * set since, or marks it as uncertain. */
+void agent_correct_time(const struct agent *agent, struct message *message);
+
 /* Makes a route; takes `config`. NULL with the reason in `err`. */
 struct route *agent_add_route(struct agent *agent, struct link_config *config, char *err, size_t err_size);
 

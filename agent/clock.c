@@ -32,6 +32,8 @@ bool clock_start(struct clock *clock, const char *boot, int64_t boot_ms, const c
 	struct clock noted;
 	bool known = read_note(note, &noted);
 
+	if (latest_age_ms < 0 || !sane(latest_age_ms)) /* a damaged row */
+		latest_age_ms = 0;
 	if (known && noted.since_ms > latest_age_ms)
 		latest_age_ms = noted.since_ms;
 	/* A container or a machine that was thawed may have its boot's name and another time. */

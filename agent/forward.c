@@ -264,12 +264,13 @@ static int64_t allowed_again_ms(const struct forward *forward, int64_t now_ms)
 
 enum step { STEP_SENT, STEP_WAIT, STEP_RATE };
 
-/* What is left of its time goes with the message. */
+/* With its time as the clock sees it now, and what is left of its time to live. */
 static enum send_result send_copy(struct forward *forward, const struct message *message, int64_t age_ms,
                                   struct flight *flight, char *reason, size_t reason_size)
 {
 	struct message copy = *message;
 
+	forward->events->correct_time(forward->arg, &copy);
 	if (copy.expires_ms)
 		copy.expires_ms = copy.expires_ms > age_ms ? copy.expires_ms - age_ms : 1;
 	return link_send(forward->link, &copy, &flight->handle, reason, reason_size);

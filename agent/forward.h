@@ -20,6 +20,8 @@ struct forward_events {
 	void (*sent)(void *arg, struct forward *forward, uint64_t seq, const struct message *message);
 	void (*dropped)(void *arg, struct forward *forward, uint64_t seq, const struct message *message,
 	                const char *reason);
+	/* It is going to the link: its time_ms is brought in line with the clock, or marked. */
+	void (*correct_time)(void *arg, struct message *message);
 };
 
 /* How a queue is emptied. */

@@ -217,7 +217,19 @@ static void on_dropped(void *arg, struct forward *forward, uint64_t seq, const s
 	loop_again(((struct agent *)arg)->loop);
 }
 
-static const struct forward_events forward_events = {.sent = on_sent, .dropped = on_dropped};
+void agent_correct_time(const struct agent *agent, struct message *message)
+{
+	message->time_uncertain = !clock_correct(&agent->clock, clock_wall_ms(), clock_age_ms(&agent->clock), message->age_ms,
+	                                         &message->time_ms);
+}
+
+static void correct_time(void *arg, struct message *message)
+{
+	agent_correct_time(arg, message);
+}
+
+static const struct forward_events forward_events = {
+        .sent = on_sent, .dropped = on_dropped, .correct_time = correct_time};
 
 /* ---- given up for want of room or time ---- */
 

@@ -42,6 +42,7 @@ struct message {
 	struct bytes properties; /* MQTT 5 properties, see agent/properties.h */
 	struct bytes context;    /* what on_sent and on_drop get back, see agent/value.h */
 	int64_t time_ms;         /* wall clock, ms since 1970, when it was published */
+	bool time_uncertain;     /* not kept: time_ms may be wrong, told where it is handed on */
 	int64_t age_ms;          /* the agent's own clock then, which nobody can set: agent/clock.h */
 	int64_t expires_ms;      /* on that clock; 0: never */
 	uint32_t origin;         /* who published it: store_name_id(), 0 nobody */

@@ -76,6 +76,8 @@ static void takes_no_nonsense(void)
 		CHECK(clock_start(&clock, "a", 100, notes[i], 50));
 		CHECK(clock_age_at(&clock, 100) == 51);
 	}
+	CHECK(clock_start(&clock, "a", 100, NULL, INT64_MAX) && clock_age_at(&clock, 100) == 1);
+	CHECK(clock_start(&clock, "a", 100, NULL, INT64_MIN) && clock_age_at(&clock, 100) == 1);
 }
 
 static void corrects_what_was_received_before_the_clock_was_set(void)
@@ -123,6 +125,9 @@ static void flags_what_it_cannot_correct(void)
 	CHECK(before == 12000);
 	CHECK(clock_correct(&clock, Y2026 + HOUR, 5001, 4000, &good)); /* of an earlier boot, whose clock was set */
 	CHECK(good == Y2026);
+	good = INT64_MIN; /* a damaged row */
+	CHECK(clock_correct(&clock, Y2026, 5001 + HOUR, 5001, &good) && good == Y2026 - HOUR);
+	good = Y2026;
 	CHECK(clock_correct(&clock, 50000, 5001 + HOUR, 5001, &good)); /* set to 1970 since: the time of then is better */
 	CHECK(good == Y2026);
 }

@@ -15,6 +15,7 @@ struct link {
 	enum send_result result;
 	uint64_t sent[4096];
 	int n_sent;
+	int64_t time_ms; /* of the last */
 };
 
 static struct link stub;
@@ -44,6 +45,7 @@ enum send_result link_send(struct link *link, const struct message *message, int
 		return link->result;
 	*handle = ++link->next_handle;
 	link->sent[link->n_sent++] = message->seq;
+	link->time_ms = message->time_ms;
 	return SEND_OK;
 }
 
@@ -89,7 +91,14 @@ static bool wants_fate(void *arg, uint32_t origin)
 	return origin == 7;
 }
 
-static const struct forward_events events = {.sent = on_sent, .dropped = on_dropped};
+static void correct_time(void *arg, struct message *message)
+{
+	(void)arg;
+	message->time_ms += 1000;
+}
+
+static const struct forward_events events = {
+        .sent = on_sent, .dropped = on_dropped, .correct_time = correct_time};
 
 static void end(void)
 {
@@ -149,6 +158,17 @@ static void keeps_the_window_full_and_no_fuller(void)
 	for (int i = 1; i < 10; i++)
 		CHECK(stub.sent[i] > stub.sent[i - 1]);
 	CHECK(n_sent == 0); /* nobody asked */
+}
+
+static void hands_on_the_time_as_it_is_known_now(void)
+{
+	begin();
+	push(1, 0);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 1 && stub.time_ms == 1000);
+	forward_restart(forward);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 2 && stub.time_ms == 1000); /* what is queued stays as it is */
 }
 
 static void sends_nothing_while_the_link_is_down(void)
@@ -238,6 +258,7 @@ int main(void)
 	if (!mkdtemp(directory))
 		return 1;
 	RUN(keeps_the_window_full_and_no_fuller);
+	RUN(hands_on_the_time_as_it_is_known_now);
 	RUN(sends_nothing_while_the_link_is_down);
 	RUN(tells_who_asked);
 	RUN(gives_up_what_is_refused_for_good);
