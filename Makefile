@@ -40,11 +40,13 @@ STORE_SOURCES = store/dead.c \
                 store/notes.c store/queue.c store/rows.c store/schema.c store/store.c
 AGENT_SOURCES = agent/answer.c \
                 agent/cli_client.c \
+                agent/cli_dead.c \
                 agent/cli_run.c \
                 agent/cli_status.c \
                 agent/cli_table.c \
                 agent/commands.c \
                 agent/control.c \
+                agent/dead_commands.c \
                 agent/status.c \
                 agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \

@@ -17,7 +17,7 @@ struct answer {
 	void *arg, *state;
 	struct buffer lines;
 	size_t taken; /* of lines */
-	bool finished, no_memory;
+	bool paused, finished, no_memory;
 	char err[512]; /* "": none */
 };
 
@@ -119,7 +119,8 @@ const char *answer_data(struct answer *answer, size_t *size)
 {
 	bool empty = answer->lines.size == 0;
 
-	while (empty && !answer->finished && !answer->no_memory && answer->lines.size < PIECE_BYTES)
+	answer->paused = false;
+	while (empty && !answer->paused && !answer->finished && !answer->no_memory && answer->lines.size < PIECE_BYTES)
 		if (!answer->command->next(answer->arg, answer->state, answer) || answer->err[0])
 			finish(answer);
 	*size = answer->lines.size - answer->taken;
@@ -151,6 +152,11 @@ void answer_line(struct answer *answer, json_t *object)
 		answer->no_memory = true;
 	}
 	json_decref(object);
+}
+
+void answer_pause(struct answer *answer)
+{
+	answer->paused = true;
 }
 
 void answer_fail(struct answer *answer, const char *format, ...)

@@ -48,6 +48,9 @@ void answer_taken(struct answer *answer, size_t size); /* the first `size` bytes
 /* Adds a line; takes `object`. NULL, for lack of memory, ends the answer with an error. */
 void answer_line(struct answer *answer, json_t *object);
 
+/* After a line: what follows can wait for another turn. */
+void answer_pause(struct answer *answer);
+
 /* Ends the answer with an error instead of {"ok":true}. */
 void answer_fail(struct answer *answer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

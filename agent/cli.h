@@ -14,6 +14,11 @@
 #define CLI_HERE      "agent.lua" /* the configuration, if it is there, */
 #define CLI_ELSEWHERE "/etc/tidegate/agent.lua"
 
+/* For who wants to ask and has none. */
+#define CLI_CONTROL_HINT \
+	"to ask a running agent, add for example\n    control = \"/run/tidegate/control.sock\",\nand restart it"
+
+struct config;
 struct problems;
 
 struct options {
@@ -36,6 +41,9 @@ const char *cli_config_path(const struct options *options);
 
 /* A full disk or a closed pipe is an error and not silence: 0, or 1 after a complaint. */
 int cli_flush(void);
+
+/* What the configuration says as far as it can be read, or NULL after complaints. */
+struct config *cli_glance(const struct options *options);
 
 void cli_print_problems(const struct problems *problems);
 

@@ -128,3 +128,27 @@ int client_ask_here(const struct answer_command *const *commands, void *agent, j
 	json_decref(request);
 	return last == LAST_OK ? 0 : -1;
 }
+
+/* ---- fields ---- */
+
+const char *line_string(const json_t *line, const char *key)
+{
+	const char *value = json_string_value(json_object_get(line, key));
+
+	return value ? value : "";
+}
+
+double line_number(const json_t *line, const char *key)
+{
+	return json_number_value(json_object_get(line, key));
+}
+
+long long line_integer(const json_t *line, const char *key)
+{
+	return json_integer_value(json_object_get(line, key));
+}
+
+bool line_truth(const json_t *line, const char *key)
+{
+	return json_is_true(json_object_get(line, key));
+}

@@ -19,4 +19,10 @@ int client_ask(int fd, json_t *request, client_line *line, void *arg, char *err,
 int client_ask_here(const struct answer_command *const *commands, void *agent, json_t *request, client_line *line,
                     void *arg, char *err, size_t err_size);
 
+/* Fields of a line; "", 0 or false if there is none. */
+const char *line_string(const json_t *line, const char *key);
+double line_number(const json_t *line, const char *key);
+long long line_integer(const json_t *line, const char *key);
+bool line_truth(const json_t *line, const char *key);
+
 #endif

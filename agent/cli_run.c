@@ -31,6 +31,20 @@ void cli_print_problems(const struct problems *problems)
 		fprintf(stderr, "%s\n", problems->lines[i]);
 }
 
+struct config *cli_glance(const struct options *options)
+{
+	struct problems problems = {0};
+	struct config *config = config_glance(cli_config_path(options), &problems);
+
+	if (!config || (!config->control && problems.n > 0)) { /* it may be what is wrong */
+		cli_print_problems(&problems);
+		config_free(config);
+		config = NULL;
+	}
+	problems_release(&problems);
+	return config;
+}
+
 /* It must compile; it is not run. */
 static void check_script(const struct config *config, const char *path, struct problems *problems)
 {

@@ -28,7 +28,7 @@ struct table {
 /* The length of the UTF-8 sequence at `p`, or 0 if it is none (RFC 3629) or a control character. */
 static size_t printable(const unsigned char *p, size_t left)
 {
-	size_t length = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+	size_t length = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
 
 	if (length == 0 || length > left || *p < ' ' || *p == 0x7f)
 		return 0;
@@ -64,6 +64,21 @@ void text_print(FILE *out, const char *data, size_t size, const char *kept)
 	escape(&text, data, size, kept);
 	fwrite(text.data, 1, text.size, out);
 	buffer_release(&text);
+}
+
+void text_printf(const char *format, ...)
+{
+	va_list arguments;
+	char *text = NULL;
+	int size;
+
+	va_start(arguments, format);
+	size = vasprintf(&text, format, arguments);
+	va_end(arguments);
+	if (size < 0)
+		return;
+	text_print(stdout, text, (size_t)size, "\n");
+	free(text);
 }
 
 /* ---- tables ---- */
@@ -229,7 +244,8 @@ struct text text_time(double seconds)
 	time_t time = seconds > 0 && seconds < 1e11 ? (time_t)seconds : 0;
 	struct tm local;
 
-	if (time == 0 || !localtime_r(&time, &local) || strftime(text.string, sizeof text.string, "%Y-%m-%d %H:%M:%S", &local) == 0)
+	if (time == 0 || !localtime_r(&time, &local) ||
+	    strftime(text.string, sizeof text.string, "%Y-%m-%d %H:%M:%S", &local) == 0)
 		snprintf(text.string, sizeof text.string, "?");
 	return text;
 }

@@ -28,6 +28,9 @@ size_t text_width(void);
  * characters to leave alone. */
 void text_print(FILE *out, const char *data, size_t size, const char *kept);
 
+/* To stdout, all but line feeds escaped so. */
+void text_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Numbers for people: text_bytes(n).string, in the expression where it is needed. */
 struct text {
 	char string[40];

@@ -84,10 +84,8 @@ static void reply(struct client *client)
 	const char *data = answer_data(client->answer, &size);
 	ssize_t n = data ? send(client->socket.fd, data, size, MSG_NOSIGNAL) : 0;
 
-	if (n > 0) {
+	if (n > 0)
 		answer_taken(client->answer, (size_t)n);
-		data = answer_data(client->answer, &size);
-	}
 	if (!data || (n < 0 && errno != EAGAIN && errno != EINTR) || (n > 0 && !more_time(client, CONTROL_IDLE_MS)))
 		hang_up(client);
 }

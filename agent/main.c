@@ -54,6 +54,23 @@ static const struct command commands[] = {
 		.run = cli_status,
 	},
 	{
+		.name = "dead",
+		.letters = "c:",
+		.json = true,
+		.least = 1,
+		.most = 2,
+		.synopsis = "dead list|show ID|retry [ID]|purge [ID] [-c FILE] [--json]",
+		.summary = "dead letters: messages that no rule could handle",
+		.details = "\n  list     all, the oldest first\n"
+			   "  show     one, with its payload\n"
+			   "  retry    give one, or all, to the script that failed once more\n"
+			   "  purge    forget one, or all\n\n" CONFIG_OPTION JSON_OPTION "\n"
+			   "Asks the running agent, or looks into the queue of one that does not run; then\n"
+			   "retry is done when it starts.\n"
+			   "Exit status: 0 done, 1 it failed, or a letter that was retried failed again.\n",
+		.run = cli_dead,
+	},
+	{
 		.name = "version",
 		.letters = "",
 		.synopsis = "version",
@@ -86,7 +103,8 @@ static void print_usage(FILE *out)
 {
 	fprintf(out, "usage: tidegate COMMAND [OPTION]...\n\n");
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "  %-26s %s\n", commands[i].synopsis, commands[i].summary);
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fprintf(out, "\ntidegate help COMMAND tells more.\n");
 }
 
 static void print_command(FILE *out, const struct command *command)

@@ -2,14 +2,20 @@
  * until it has no more, so that the status may leave in pieces. */
 #include "status.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent.h"
+#include "clock.h"
+#include "dead.h"
 #include "forward.h"
+#include "ledger.h"
 #include "queue.h"
+
+#define RECENT_MS 86400000 /* a loss is a problem for a day; then it is history */
 
 /* Adds line number `index` of its kind, if there is anything to tell; false: there are no more. */
 typedef bool tell(const struct agent *agent, struct answer *answer, size_t index);
@@ -41,9 +47,14 @@ static bool tell_agent(const struct agent *agent, struct answer *answer, size_t 
 {
 	if (index > 0)
 		return false;
-	answer_line(answer, json_pack("{s:s, s:o, s:s, s:s, s:i, s:f, s:b}", "kind", "agent", "name", text(agent->config->name),
-	                              "version", VERSION, "instance", store_instance(agent->store), "pid", (int)getpid(),
-	                              "uptime_seconds", seconds_since(agent, agent->started_ms), "stopping", agent->phase != RUNNING));
+	answer_line(answer, json_pack("{s:s, s:o, s:s, s:s, s:i, s:f, s:b}",
+	                              "kind", "agent",
+	                              "name", text(agent->config->name),
+	                              "version", VERSION,
+	                              "instance", store_instance(agent->store),
+	                              "pid", (int)getpid(),
+	                              "uptime_seconds", seconds_since(agent, agent->started_ms),
+	                              "stopping", agent->phase != RUNNING));
 	return true;
 }
 
@@ -52,8 +63,12 @@ static bool tell_agent(const struct agent *agent, struct answer *answer, size_t 
 /* `name` and `since` may be NULL: of no named part; since when is not known. */
 static void problem(struct answer *answer, const char *part, const char *name, const char *what, json_t *since)
 {
-	answer_line(answer, json_pack("{s:s, s:s, s:o*, s:o, s:o*}", "kind", "problem", "part", part, "name",
-	                              name ? text(name) : NULL, "text", text(what), "since_seconds", since));
+	answer_line(answer, json_pack("{s:s, s:s, s:o*, s:o, s:o*}",
+	                              "kind", "problem",
+	                              "part", part,
+	                              "name", name ? text(name) : NULL,
+	                              "text", text(what),
+	                              "since_seconds", since));
 }
 
 static bool tell_store_problem(const struct agent *agent, struct answer *answer, size_t index)
@@ -61,6 +76,22 @@ static bool tell_store_problem(const struct agent *agent, struct answer *answer,
 	if (index == 0 && agent->custody.failing)
 		problem(answer, "store", NULL, "cannot be written; links that bring messages are held until it can", NULL);
 	return index == 0;
+}
+
+static bool tell_salvage_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	const struct store_salvage *salvage = store_salvaged(agent->store);
+	char what[800];
+
+	if (index > 0)
+		return false;
+	if (!salvage)
+		return true;
+	snprintf(what, sizeof what, "was damaged (%s); %" PRIu64 " queued messages are saved, %" PRIu64 " places could not be "
+	                            "read; the damaged file is %s",
+	         salvage->why, salvage->messages, salvage->gaps, salvage->moved_to);
+	problem(answer, "store", NULL, what, NULL);
+	return true;
 }
 
 static bool tell_link_problem(const struct agent *agent, struct answer *answer, size_t index)
@@ -95,6 +126,51 @@ static bool tell_script_problem(const struct agent *agent, struct answer *answer
 	return true;
 }
 
+struct recent {
+	const char *link;
+	int64_t since_ms;
+	uint64_t count;
+};
+
+static void add_recent(void *arg, const struct loss *loss)
+{
+	struct recent *recent = arg;
+
+	if (strcmp(loss->link, recent->link) == 0 && (loss->last_time_ms >= recent->since_ms || !loss->reported))
+		recent->count += loss->count;
+}
+
+static bool tell_loss_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	const struct route *route = route_at(agent, index);
+	struct recent recent = {.since_ms = clock_wall_ms() - RECENT_MS};
+	char what[64];
+
+	if (!route)
+		return false;
+	recent.link = link_name(route->link);
+	ledger_visit(agent->ledger, add_recent, &recent);
+	if (recent.count == 0)
+		return true;
+	snprintf(what, sizeof what, "%" PRIu64 " messages lost lately", recent.count);
+	problem(answer, "link", recent.link, what, NULL);
+	return true;
+}
+
+static bool tell_dead_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	char what[96];
+
+	if (index > 0)
+		return false;
+	if (dead_count(agent->dead) == 0)
+		return true;
+	snprintf(what, sizeof what, "%" PRIu64 " of them; `tidegate dead list` shows what no rule could handle",
+	         dead_count(agent->dead));
+	problem(answer, "dead letters", NULL, what, NULL);
+	return true;
+}
+
 /* ---- what is there ---- */
 
 static json_t *url_text(const struct url *url)
@@ -123,15 +199,41 @@ static bool tell_link(const struct agent *agent, struct answer *answer, size_t i
 		return false;
 	report = link_report(route->link);
 	stats = link_stats(route->link);
-	line = json_pack("{s:s, s:s, s:o*, s:b, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "kind", "link", "link",
-	                 link_name(route->link), "url", url_text(report.url), "up", link_connected(route->link), "state",
-	                 report.state, "held", report.held, "since_seconds", seconds_since(agent, report.since_ms), "reconnects",
-	                 (json_int_t)stats.reconnects, "stalls", (json_int_t)stats.stalls, "received",
-	                 (json_int_t)stats.received, "sent", (json_int_t)stats.sent, "acknowledged",
-	                 (json_int_t)stats.acknowledged, "redelivered", (json_int_t)stats.redelivered, "redelivery",
-	                 link_redelivery(route->link));
+	line = json_pack("{s:s, s:s, s:o*, s:b, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
+	                 "kind", "link",
+	                 "link", link_name(route->link),
+	                 "url", url_text(report.url),
+	                 "up", link_connected(route->link),
+	                 "state", report.state,
+	                 "held", report.held,
+	                 "since_seconds", seconds_since(agent, report.since_ms),
+	                 "reconnects", (json_int_t)stats.reconnects,
+	                 "stalls", (json_int_t)stats.stalls,
+	                 "received", (json_int_t)stats.received,
+	                 "sent", (json_int_t)stats.sent,
+	                 "acknowledged", (json_int_t)stats.acknowledged,
+	                 "redelivered", (json_int_t)stats.redelivered,
+	                 "redelivery", link_redelivery(route->link));
 	answer_line(answer, line);
 	return true;
+}
+
+/* How many were given up, by the first word of the reason; NULL: no memory. */
+static json_t *dropped(const struct agent *agent, const char *link)
+{
+	static const char *const reasons[] = {"overflow", "expired", "rejected"};
+	json_t *counts = json_object();
+	uint64_t others = ledger_total(agent->ledger, link, NULL);
+
+	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+		uint64_t count = ledger_total(agent->ledger, link, reasons[i]);
+
+		json_object_set_new(counts, reasons[i], json_integer((json_int_t)count));
+		others -= count;
+	}
+	if (others > 0)
+		json_object_set_new(counts, "other", json_integer((json_int_t)others));
+	return counts;
 }
 
 static bool tell_queue(const struct agent *agent, struct answer *answer, size_t index)
@@ -140,11 +242,14 @@ static bool tell_queue(const struct agent *agent, struct answer *answer, size_t 
 
 	if (!route)
 		return false;
-	answer_line(answer, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "kind", "queue", "link", link_name(route->link),
-	                              "messages", (json_int_t)queue_messages(route->queue), "bytes",
-	                              (json_int_t)queue_bytes(route->queue), "unsafe", (json_int_t)queue_unsafe(route->queue),
-	                              "in_flight", (json_int_t)forward_in_flight(route->forward), "dropped",
-	                              (json_int_t)forward_dropped(route->forward)));
+	answer_line(answer, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}",
+	                              "kind", "queue",
+	                              "link", link_name(route->link),
+	                              "messages", (json_int_t)queue_messages(route->queue),
+	                              "bytes", (json_int_t)queue_bytes(route->queue),
+	                              "unsafe", (json_int_t)queue_unsafe(route->queue),
+	                              "in_flight", (json_int_t)forward_in_flight(route->forward),
+	                              "dropped", dropped(agent, link_name(route->link))));
 	return true;
 }
 
@@ -155,10 +260,55 @@ static bool tell_script(const struct agent *agent, struct answer *answer, size_t
 	if (index >= agent->n_scripts)
 		return false;
 	stats = script_stats(agent->scripts[index]);
-	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I, s:I}", "kind", "script", "script",
-	                              text(script_name(agent->scripts[index])), "calls", (json_int_t)stats.calls, "errors",
-	                              (json_int_t)stats.errors, "memory_bytes", (json_int_t)stats.memory_bytes));
+	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I, s:I}",
+	                              "kind", "script",
+	                              "script", text(script_name(agent->scripts[index])),
+	                              "calls", (json_int_t)stats.calls,
+	                              "errors", (json_int_t)stats.errors,
+	                              "memory_bytes", (json_int_t)stats.memory_bytes));
 	return true;
+}
+
+struct nth {
+	size_t left;
+	json_t *line;
+};
+
+static void tell_nth(void *arg, const struct loss *loss)
+{
+	struct nth *nth = arg;
+
+	if (nth->left-- != 0)
+		return;
+	nth->line = json_pack("{s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:b}",
+	                      "kind", "loss",
+	                      "link", text(loss->link),
+	                      "topic", text(loss->topic),
+	                      "reason", text(loss->reason),
+	                      "count", (json_int_t)loss->count,
+	                      "bytes", (json_int_t)loss->bytes,
+	                      "first_seq", (json_int_t)loss->first_seq,
+	                      "last_seq", (json_int_t)loss->last_seq,
+	                      "first_time", (double)loss->first_time_ms / 1000,
+	                      "last_time", (double)loss->last_time_ms / 1000,
+	                      "reported", loss->reported);
+}
+
+static bool tell_loss(const struct agent *agent, struct answer *answer, size_t index)
+{
+	struct nth nth = {.left = index};
+
+	ledger_visit(agent->ledger, tell_nth, &nth);
+	if (nth.line)
+		answer_line(answer, nth.line);
+	return nth.line;
+}
+
+static bool tell_dead(const struct agent *agent, struct answer *answer, size_t index)
+{
+	if (index == 0)
+		answer_line(answer, json_pack("{s:s, s:I}", "kind", "dead_letters", "count", (json_int_t)dead_count(agent->dead)));
+	return index == 0;
 }
 
 /* ---- the store ---- */
@@ -197,10 +347,16 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 
 	if (index > 0)
 		return false;
-	line = json_pack("{s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:o*}", "kind", "store", "path", text(path), "bytes",
-	                 file_bytes(path, ""), "wal_bytes", file_bytes(path, "-wal"), "failing", agent->custody.failing,
-	                 "commits", (json_int_t)stats.commits, "commit_failures", (json_int_t)stats.failures, "bytes_written",
-	                 bytes_written());
+	line = json_pack("{s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:o*}",
+	                 "kind", "store",
+	                 "path", text(path),
+	                 "bytes", file_bytes(path, ""),
+	                 "wal_bytes", file_bytes(path, "-wal"),
+	                 "failing", agent->custody.failing,
+	                 "commits", (json_int_t)stats.commits,
+	                 "commit_failures", (json_int_t)stats.failures,
+	                 "salvages", (json_int_t)stats.salvages,
+	                 "bytes_written", bytes_written());
 	answer_line(answer, line);
 	return true;
 }
@@ -208,8 +364,8 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 /* ---- the command ---- */
 
 static tell *const kinds[] = {
-        tell_agent, tell_store_problem, tell_link_problem, tell_script_problem, tell_link, tell_queue,
-        tell_script, tell_store,
+        tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_loss_problem, tell_script_problem,
+        tell_dead_problem, tell_link, tell_queue, tell_script, tell_loss, tell_dead, tell_store,
 };
 
 static bool next(void *arg, void *state, struct answer *answer)

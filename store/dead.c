@@ -259,6 +259,15 @@ bool dead_known(const struct dead *dead, uint64_t id)
 	return find(dead, id) != NULL;
 }
 
+uint64_t dead_next(const struct dead *dead, uint64_t id)
+{
+	size_t at = first_from(dead, id + 1);
+
+	while (at < dead->n && dead->items[at].removed)
+		at++;
+	return at < dead->n ? dead->items[at].id : 0;
+}
+
 void dead_visit(struct dead *dead, void (*visit)(void *arg, const struct dead_letter *letter), void *arg)
 {
 	size_t at = 0;

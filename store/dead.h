@@ -50,6 +50,9 @@ uint64_t dead_add(struct dead *dead, const struct dead_letter *letter, unsigned 
 const struct dead_letter *dead_get(struct dead *dead, uint64_t id);
 bool dead_known(const struct dead *dead, uint64_t id);
 
+/* The id of the oldest letter above `id`, or 0: to go through them one at a time. */
+uint64_t dead_next(const struct dead *dead, uint64_t id);
+
 /* All, oldest first, with their payloads. `visit` may remove letters and change them; the
  * one it is given is valid until it does. What cannot be read is left out. */
 void dead_visit(struct dead *dead, void (*visit)(void *arg, const struct dead_letter *letter), void *arg);

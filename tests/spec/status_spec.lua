@@ -58,7 +58,7 @@ describe("status:", function()
 		assert.equal(0, s.script["rules.lua"].errors)
 		assert(s.script["rules.lua"].calls >= 30 and s.script["rules.lua"].memory_bytes > 1000)
 		assert.equal(g.agent.queue_path, s.store.path)
-		assert(s.store.bytes > 0 and s.store.commits > 0 and s.store.commit_failures == 0)
+		assert(s.store.bytes > 0 and s.store.commits > 0 and s.store.commit_failures == 0 and s.store.salvages == 0)
 
 		local code, text = g.agent:command("status")
 		assert.equal(0, code)
@@ -102,8 +102,41 @@ describe("status:", function()
 		g.uplink.restore()
 		loop.eventually(function()
 			local later = status(g.agent)
-			return later.link.core.up and later.link.core.since_seconds < 5 and #later.problem == 1
+			return later.link.core.up and later.link.core.since_seconds < 5 and later.problem[1].part == "script"
 		end, "the link is up again")
+	end)
+
+	it("tells what was lost, by reason and topic, and the dead letters", function()
+		local g = start {
+			down = true,
+			core = { queue = { max_messages = 10, overflow = "drop-newest" } },
+			script = [[
+				function on_message(topic, payload)
+					mqtt.pub(topic, payload)
+					if payload == "r1" then error("no") end
+				end
+			]],
+		}
+		local before = os.time()
+		g:publish_readings(1, 31)
+		g:await_taken()
+		local s = loop.eventually(function()
+			local s = status(g.agent)
+			return s.queue.core.dropped.overflow == 20 and s.dead_letters.count == 1 and s
+		end, "20 are lost")
+		assert.equal(10, s.queue.core.messages)
+		assert.equal(0, s.queue.core.dropped.expired)
+		assert.equal(1, #s.loss)
+		local loss = s.loss[1]
+		assert.same({ "core", "sensors/a", "overflow", 20 }, { loss.link, loss.topic, loss.reason, loss.count })
+		assert(loss.first_seq < loss.last_seq and loss.bytes == 20 * (#"sensors/a" + 3))
+		assert(loss.first_time >= before - 1 and loss.last_time >= loss.first_time and loss.last_time < before + 60)
+		local _, text = g.agent:command("status")
+		assert.truthy(text:find("! link core: 20 messages lost lately\n", 1, true), text)
+		assert.truthy(text:find("! dead letters: 1 of them", 1, true), text)
+		assert.truthy(text:match("core%s+20%s+240 B%s+[%d-]+ [%d:]+%s+[%d-]+ [%d:]+%s+overflow%s+sensors/a\n"), text)
+		assert.truthy(text:find("20 overflow\n", 1, true), text)
+		assert.truthy(text:find("\ndead letters: 1\n", 1, true), text)
 	end)
 
 	it("tells no password", function()

@@ -217,6 +217,26 @@ static void removes(void)
 	CHECK_LETTERS("");
 }
 
+static void goes_from_one_to_the_next(void)
+{
+	uint64_t first, second, third;
+
+	begin();
+	CHECK(dead_next(dead, 0) == 0);
+	first = add("1");
+	second = add("2");
+	commit();
+	third = add("3");
+	CHECK(dead_next(dead, 0) == first && dead_next(dead, first) == second);
+	CHECK(dead_next(dead, second) == third && dead_next(dead, third) == 0);
+	dead_remove(dead, second); /* its row is there until the commit */
+	CHECK(dead_next(dead, first) == third && dead_next(dead, second) == third);
+	dead_remove(dead, third);
+	CHECK(dead_next(dead, first) == 0 && dead_next(dead, 0) == first);
+	commit();
+	CHECK(dead_next(dead, first) == 0 && dead_next(dead, 0) == first);
+}
+
 static void counts_tries(void)
 {
 	uint64_t written, fresh;
@@ -313,6 +333,7 @@ int main(void)
 	RUN(gives_up_the_oldest);
 	RUN(is_bounded_in_bytes);
 	RUN(removes);
+	RUN(goes_from_one_to_the_next);
 	RUN(counts_tries);
 	RUN(may_be_changed_while_visited);
 	RUN(keeps_all_while_commits_fail);

@@ -1,0 +1,308 @@
+/* dead: asks the agent that runs, or works on the database of one that does not. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/evp.h>
+
+#include "agent.h"
+#include "buffer.h"
+#include "cli.h"
+#include "cli_client.h"
+#include "cli_table.h"
+#include "commands.h"
+#include "dead.h"
+
+/* What came, until it is printed. */
+struct result {
+	json_t *lines;
+	struct buffer payload; /* of dead show */
+};
+
+/* ---- asking ---- */
+
+static void take_payload(struct result *result, const json_t *line)
+{
+	const json_t *code = json_object_get(line, "base64");
+	const unsigned char *text = (const unsigned char *)json_string_value(code);
+	size_t length = json_string_length(code);
+	unsigned char *bytes = malloc(length + 1);
+	int size = bytes && text ? EVP_DecodeBlock(bytes, text, (int)length) : -1;
+
+	/* EVP_DecodeBlock counts what stands for the padding. */
+	for (size_t i = 1; size > 0 && i <= 2 && text[length - i] == '='; i++)
+		size--;
+	if (size > 0)
+		buffer_append(&result->payload, bytes, (size_t)size);
+	free(bytes);
+}
+
+static void take(void *arg, const char *text, size_t size, json_t *line)
+{
+	struct result *result = arg;
+
+	(void)text;
+	(void)size;
+	if (strcmp(line_string(line, "kind"), "payload") == 0)
+		take_payload(result, line);
+	else
+		json_array_append(result->lines, line);
+}
+
+/* As an agent that has nothing but its store. */
+static int ask_store(struct store *store, json_t *request, struct result *result, char *err, size_t err_size)
+{
+	struct agent agent = {.store = store};
+	struct store_unsafe unsafe;
+	int done = -1;
+
+	agent.dead = dead_open(store, err, err_size);
+	if (!agent.dead) {
+		json_decref(request);
+		return -1;
+	}
+	done = client_ask_here(agent_commands, &agent, request, take, result, err, err_size);
+	if (done == 0 && store_pending(store, &unsafe) != STORE_CLEAN && store_commit(store, err, err_size) != STORE_OK)
+		done = -1;
+	dead_close(agent.dead);
+	return done;
+}
+
+/* Opening it has replaced a damaged database. */
+static void tell_salvage(const struct store *store)
+{
+	const struct store_salvage *salvage = store_salvaged(store);
+
+	if (salvage)
+		fprintf(stderr, "tidegate dead: the database was damaged (%s) and is %s now; %" PRIu64 " queued messages are saved\n",
+		        salvage->why, salvage->moved_to, salvage->messages);
+}
+
+/* No agent answers. */
+static int ask_file(const struct config *config, json_t *request, struct result *result, char *err, size_t err_size)
+{
+	struct store *store = NULL;
+	int done = -1;
+
+	if (access(config->store_path, F_OK) < 0)
+		snprintf(err, err_size, "%s: %s", config->store_path, strerror(errno));
+	else
+		store = store_open(config->store_path, config->durability, err, err_size);
+	if (store) {
+		tell_salvage(store);
+		done = ask_store(store, request, result, err, err_size);
+	} else {
+		json_decref(request);
+	}
+	if (!store && !config->control)
+		fprintf(stderr, "tidegate dead: " CLI_CONTROL_HINT "\n");
+	store_close(store);
+	return done;
+}
+
+static int ask(const struct config *config, json_t *request, struct result *result, char *err, size_t err_size)
+{
+	bool absent = true;
+	int fd = config->control ? client_connect(config->control, &absent, err, err_size) : -1;
+
+	if (fd >= 0)
+		return client_ask(fd, request, take, result, err, err_size);
+	if (absent)
+		return ask_file(config, request, result, err, err_size);
+	json_decref(request);
+	return -1;
+}
+
+/* ---- printing ---- */
+
+static void print_list(const struct result *result)
+{
+	static const char *const heads[] = {">id", "received", "script", "topic", "reason", NULL};
+	struct table *table = table_open(heads, text_width());
+	size_t n = json_array_size(result->lines);
+
+	for (size_t i = 0; i < n; i++) {
+		const json_t *line = json_array_get(result->lines, i);
+
+		table_cell(table, "%lld", line_integer(line, "id"));
+		table_cell(table, "%s", text_time(line_number(line, "time")).string);
+		table_cell(table, "%s", line_string(line, "script"));
+		table_cell(table, "%s", line_string(line, "topic"));
+		table_cell(table, "%s", line_string(line, "reason"));
+	}
+	table_print(table, stdout);
+	printf("%zu dead letter%s\n", n, n == 1 ? "" : "s");
+}
+
+static void print_letter(const struct result *result)
+{
+	const json_t *line = json_array_get(result->lines, 0);
+
+	text_printf("dead letter  %lld%s\n", line_integer(line, "id"),
+	            line_truth(line, "retry") ? ", retried when the agent starts" : "");
+	text_printf("received     %s on link %s, QoS %lld%s\n", text_time(line_number(line, "time")).string,
+	            line_string(line, "link"), line_integer(line, "qos"), line_truth(line, "retain") ? ", retained" : "");
+	text_printf("script       %s, %lld tries\n", line_string(line, "script"), line_integer(line, "tries"));
+	text_printf("reason       %s\n", line_string(line, "reason"));
+	text_printf("topic        %s\n", line_string(line, "topic"));
+	text_printf("payload      %lld bytes\n", line_integer(line, "bytes"));
+	text_print(stdout, result->payload.data, result->payload.size, "\n\t");
+	printf("\n");
+}
+
+static void print_retried(const struct result *result)
+{
+	size_t n = json_array_size(result->lines);
+
+	for (size_t i = 0; i < n; i++) {
+		const json_t *line = json_array_get(result->lines, i);
+
+		text_printf("dead letter %lld: %s%s\n", line_integer(line, "id"),
+		            line_truth(line, "later")     ? "will be retried when the agent starts"
+		            : line_truth(line, "handled") ? "handled"
+		                                          : "not handled: ",
+		            line_string(line, "reason"));
+	}
+	if (n == 0)
+		printf("0 dead letters\n");
+}
+
+static void print_purged(const struct result *result)
+{
+	long long count = line_integer(json_array_get(result->lines, 0), "count");
+
+	printf("%lld dead letter%s purged\n", count, count == 1 ? "" : "s");
+}
+
+/* A payload that is text is given as it is. */
+static void add_payload(struct result *result)
+{
+	json_t *line = json_array_get(result->lines, 0), *text;
+	size_t size = result->payload.size;
+	unsigned char *code;
+
+	if (!line)
+		return;
+	text = json_stringn(size > 0 ? result->payload.data : "", size);
+	if (text) {
+		json_object_set_new(line, "payload", text);
+		return;
+	}
+	code = malloc(size / 3 * 4 + 5);
+	if (code && EVP_EncodeBlock(code, (const unsigned char *)result->payload.data, (int)size) > 0)
+		json_object_set_new(line, "payload_base64", json_string((const char *)code));
+	free(code);
+}
+
+static void print_json(const struct result *result)
+{
+	for (size_t i = 0; i < json_array_size(result->lines); i++) {
+		json_dumpf(json_array_get(result->lines, i), stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
+		printf("\n");
+	}
+}
+
+/* ---- the command ---- */
+
+static const struct verb {
+	const char *name, *command;
+	int least, most; /* ids */
+	void (*print)(const struct result *result);
+} verbs[] = {
+	{"list", "dead list", 0, 0, print_list},
+	{"show", "dead show", 1, 1, print_letter},
+	{"retry", "dead retry", 0, 1, print_retried},
+	{"purge", "dead purge", 0, 1, print_purged},
+};
+
+static const struct verb *find_verb(const char *name)
+{
+	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return &verbs[i];
+	return NULL;
+}
+
+/* A number from 1, or 0: it is none. */
+static json_int_t read_id(const char *text)
+{
+	long long id;
+	char *end;
+
+	errno = 0;
+	id = strtoll(text, &end, 10);
+	return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 ? id : 0;
+}
+
+/* The request, or NULL after a complaint. */
+static json_t *make_request(const struct options *options, const struct verb *verb)
+{
+	int n = options->n_operands - 1;
+	json_int_t id = n > 0 ? read_id(options->operands[1]) : 0;
+
+	if (!verb)
+		fprintf(stderr, "tidegate dead: expected list, show, retry or purge, got %s\n", options->operands[0]);
+	else if (n < verb->least)
+		fprintf(stderr, "tidegate dead: expected the number of a dead letter after %s\n", verb->name);
+	else if (n > verb->most)
+		fprintf(stderr, "tidegate dead: unexpected %s\n", options->operands[1]);
+	else if (n > 0 && id == 0)
+		fprintf(stderr, "tidegate dead: expected the number of a dead letter, got %s\n", options->operands[1]);
+	else
+		return n > 0 ? json_pack("{s:s, s:I}", "command", verb->command, "id", id)
+		             : json_pack("{s:s}", "command", verb->command);
+	return NULL;
+}
+
+/* A letter that failed again is a failure to who asked for it. */
+static bool all_handled(const struct result *result)
+{
+	for (size_t i = 0; i < json_array_size(result->lines); i++)
+		if (json_is_false(json_object_get(json_array_get(result->lines, i), "handled")))
+			return false;
+	return true;
+}
+
+static int ask_and_print(const struct options *options, const struct config *config, const struct verb *verb,
+                         json_t *request)
+{
+	struct result result = {.lines = json_array()};
+	char err[512];
+	int done = ask(config, request, &result, err, sizeof err);
+
+	if (verb->print == print_letter && done == 0)
+		add_payload(&result);
+	if (options->json)
+		print_json(&result);
+	else if (done == 0)
+		verb->print(&result);
+	if (done < 0)
+		fprintf(stderr, "tidegate dead: %s\n", err);
+	if (!all_handled(&result))
+		done = -1;
+	json_decref(result.lines);
+	buffer_release(&result.payload);
+	return done;
+}
+
+int cli_dead(const struct options *options)
+{
+	const struct verb *verb = find_verb(options->operands[0]);
+	json_t *request = make_request(options, verb);
+	struct config *config;
+	int done;
+
+	if (!request)
+		return CLI_USAGE;
+	config = cli_glance(options);
+	if (!config) {
+		json_decref(request);
+		return CLI_CONFIG;
+	}
+	done = ask_and_print(options, config, verb, request);
+	config_free(config);
+	return cli_flush() == 0 && done == 0 ? 0 : CLI_FAILED;
+}
