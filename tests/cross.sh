@@ -18,12 +18,12 @@ release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 # shellcheck disable=SC2016 # apt's own placeholders
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $release" | head -n 1)
 
-if [ ! -e "$sysroot/.complete" ]; then
+if [ "$(cat "$sysroot/.complete" 2>/dev/null)" != "$libraries" ]; then
 	rm -rf "$sysroot"
 	mkdir -p build
 	mmdebstrap --quiet --variant=extract --architectures=$architecture --include=$libraries \
 		"$release" "$sysroot" "deb $mirror $release main"
-	touch "$sysroot/.complete"
+	echo "$libraries" >"$sysroot/.complete"
 fi
 
 export PKG_CONFIG_LIBDIR="$sysroot/usr/lib/$triplet/pkgconfig:$sysroot/usr/share/pkgconfig"
