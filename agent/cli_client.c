@@ -20,7 +20,7 @@ int client_connect(const char *path, bool *absent, char *err, size_t err_size)
 
 	*absent = false;
 	if (strlen(path) >= sizeof address.sun_path) {
-		snprintf(err, err_size, "%s: too long for a socket", path);
+		snprintf(err, err_size, "%.120s: too long for a socket", path);
 		return -1;
 	}
 	memcpy(address.sun_path, path, strlen(path));

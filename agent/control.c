@@ -268,7 +268,7 @@ static int listen_at_path(struct control *control, char *err, size_t err_size)
 	struct stat file;
 
 	if (strlen(control->path) >= sizeof address.sun_path) {
-		snprintf(err, err_size, "%s: too long for a socket", control->path);
+		snprintf(err, err_size, "%.120s: too long for a socket", control->path);
 		return -1;
 	}
 	memcpy(address.sun_path, control->path, strlen(control->path));
