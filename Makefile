@@ -187,7 +187,7 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 
 # The store on a disk that forgets, with everything tiny, so that a short run reaches what takes a gateway months.
 TORTURE_TESTS   = power_cut
-TORTURE_SOURCES = tests/torture/custody.c tests/torture/disk.c
+TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/disk.c
 TESTS          += $(TORTURE_TESTS:%=$(BUILD)/tests/%)
 
 tests: $(TORTURE_TESTS:%=$(BUILD)/tests/%)
