@@ -58,16 +58,21 @@ int64_t clock_age_at(const struct clock *clock, int64_t boot_ms)
 	return boot_ms + clock->offset_ms;
 }
 
+bool clock_plausible(int64_t time_ms)
+{
+	return time_ms >= CLOCK_PLAUSIBLE_MS;
+}
+
 bool clock_correct(const struct clock *clock, int64_t wall_now_ms, int64_t age_now_ms, int64_t age_ms, int64_t *time_ms)
 {
 	int64_t then_ms;
 
-	if (age_ms >= clock->since_ms && age_ms <= age_now_ms && wall_now_ms >= CLOCK_PLAUSIBLE_MS) {
+	if (age_ms >= clock->since_ms && age_ms <= age_now_ms && clock_plausible(wall_now_ms)) {
 		then_ms = wall_now_ms - (age_now_ms - age_ms);
 		if (*time_ms < then_ms - APART_MS || *time_ms > then_ms + APART_MS)
 			*time_ms = then_ms;
 	}
-	return *time_ms >= CLOCK_PLAUSIBLE_MS;
+	return clock_plausible(*time_ms);
 }
 
 /* ---- readings ---- */

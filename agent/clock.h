@@ -46,6 +46,9 @@ int64_t clock_age_at(const struct clock *clock, int64_t boot_ms);
  * *time_ms is uncertain, as the wall clock was not set then, or is not now. */
 bool clock_correct(const struct clock *clock, int64_t wall_now_ms, int64_t age_now_ms, int64_t age_ms, int64_t *time_ms);
 
+/* Whether the wall clock can have been set when it said so. */
+bool clock_plausible(int64_t time_ms);
+
 /* ---- readings: the only places that ask the system ---- */
 
 int64_t clock_monotonic_ms(void);

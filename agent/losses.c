@@ -117,7 +117,8 @@ static char *report_text(const struct agent *agent, const struct loss *loss)
 	    json_object_set_new(report, "first_time", seconds(loss->first_time_ms)) == 0 &&
 	    json_object_set_new(report, "last_time", seconds(loss->last_time_ms)) == 0 &&
 	    json_object_set_new(report, "count", json_integer((json_int_t)loss->count)) == 0 &&
-	    json_object_set_new(report, "bytes", json_integer((json_int_t)loss->bytes)) == 0)
+	    json_object_set_new(report, "bytes", json_integer((json_int_t)loss->bytes)) == 0 &&
+	    (clock_plausible(loss->first_time_ms) || json_object_set_new(report, "time_uncertain", json_true()) == 0))
 		whole = json_dumps(report, DUMP);
 	json_decref(report);
 	return whole;
