@@ -145,7 +145,8 @@ static void print_letter(const struct result *result)
 	            line_truth(line, "retry") ? ", retried when the agent starts" : "");
 	text_printf("received     %s on link %s, QoS %lld%s\n", text_time(line_number(line, "time")).string,
 	            line_string(line, "link"), line_integer(line, "qos"), line_truth(line, "retain") ? ", retained" : "");
-	text_printf("script       %s, %lld tries\n", line_string(line, "script"), line_integer(line, "tries"));
+	text_printf("script       %s, failed %lld time%s\n", line_string(line, "script"), line_integer(line, "tries"),
+	            line_integer(line, "tries") == 1 ? "" : "s");
 	text_printf("reason       %s\n", line_string(line, "reason"));
 	text_printf("topic        %s\n", line_string(line, "topic"));
 	text_printf("payload      %lld bytes\n", line_integer(line, "bytes"));
