@@ -13,9 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../torture/queue_calls.h"
 #include "dead.h"
 #include "ledger.h"
+#include "queue.h"
 #include "store.h"
 #include "test.h"
 
@@ -215,6 +215,11 @@ static void add_records(struct store *store)
 	dead_close(dead);
 }
 
+static struct queue *open_queue(struct store *store, const char *name)
+{
+	return queue_open(store, name, (struct queue_limits){0}, NULL, NULL, err, sizeof err);
+}
+
 /* The messages of the two queues take turns. */
 static void fill(void)
 {
@@ -223,8 +228,8 @@ static void fill(void)
 
 	REQUIRE(store != NULL);
 	snprintf(instance, sizeof instance, "%s", store_instance(store));
-	queue_close(call_open(store, "core", err, sizeof err));
-	queue_close(call_open(store, "hist", err, sizeof err));
+	queue_close(open_queue(store, "core"));
+	queue_close(open_queue(store, "hist"));
 	add_records(store);
 	store_close(store);
 	for (int id = 1; id <= 2; id++) {
@@ -240,7 +245,7 @@ static void fill(void)
 /* Messages of a link, in order; each at most once. How many. */
 static int drain(struct store *store, const char *name, int id)
 {
-	struct queue *queue = call_open(store, name, err, sizeof err);
+	struct queue *queue = open_queue(store, name);
 	const struct message *message;
 	uint64_t last = 0;
 	bool failed = false;
@@ -248,7 +253,7 @@ static int drain(struct store *store, const char *name, int id)
 	int n = 0;
 
 	REQUIRE(queue != NULL);
-	while ((message = call_peek(queue, true, &failed))) {
+	while ((message = queue_peek(queue, 0, true, &failed, err, sizeof err))) {
 		snprintf(expected, sizeof expected, "payload-%d-%06d", id, (int)(message->seq - 1000) / 2 - (id == 2));
 		CHECK(message->seq > last && message->payload.size > 16);
 		CHECK(memcmp(message->payload.data, expected, strlen(expected)) == 0);
