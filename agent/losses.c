@@ -160,6 +160,8 @@ void losses_report(struct agent *agent, struct route *route)
 	if (!ledger_unreported(agent->ledger, link_name(route->link)))
 		return;
 	ledger_report(agent->ledger, link_name(route->link), queue_report, &reporting);
+	if (ledger_unreported(agent->ledger, link_name(route->link))) /* no memory */
+		report_later(agent);
 	loop_again(agent->loop);
 }
 

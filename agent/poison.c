@@ -194,7 +194,9 @@ static bool is_memory(const char *directory)
 {
 	struct statfs system;
 
-	return statfs(directory, &system) == 0 && ((uint32_t)system.f_type == TMPFS_MAGIC || (uint32_t)system.f_type == RAMFS_MAGIC);
+	if (statfs(directory, &system) < 0)
+		return false;
+	return (uint32_t)system.f_type == TMPFS_MAGIC || (uint32_t)system.f_type == RAMFS_MAGIC;
 }
 
 struct poison *poison_open(const char *store_path, const char *instance, char *err, size_t err_size)
@@ -236,7 +238,8 @@ void poison_begin(struct poison *poison, const char *link, const char *topic, st
 	if (!poison)
 		return;
 	note = poison->note;
-	note->hash = hash_bytes(hash_bytes(hash_bytes(0, link, strlen(link)), topic, strlen(topic)), payload.data, payload.size);
+	note->hash = hash_bytes(hash_bytes(0, link, strlen(link)), topic, strlen(topic));
+	note->hash = hash_bytes(note->hash, payload.data, payload.size);
 	copy_text(note->link, sizeof note->link, link);
 	copy_text(note->topic, sizeof note->topic, topic);
 	atomic_signal_fence(memory_order_seq_cst);
