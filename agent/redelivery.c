@@ -190,6 +190,14 @@ bool redelivery_note_due(const struct redelivery *redelivery)
 	return redelivery->judged || redelivery->batches[0] >= NOTE_EVERY;
 }
 
+/* Many in every commit: printf() would cost more than all the rest. */
+static char *put_hex(char *at, uint32_t value, int digits)
+{
+	for (int i = digits - 1; i >= 0; i--, value >>= 4)
+		at[i] = "0123456789abcdef"[value & 15];
+	return at + digits;
+}
+
 char *redelivery_note(struct redelivery *redelivery)
 {
 	size_t n = worth_noting(redelivery);
@@ -205,8 +213,9 @@ char *redelivery_note(struct redelivery *redelivery)
 	for (size_t i = redelivery->n - n; i < redelivery->n; i++) {
 		const struct record *taken = record_at(redelivery, i);
 
-		at += snprintf(at, RECORD_CHARS + 1, "%04x%08" PRIx32, (unsigned)taken->id, taken->hash);
+		at = put_hex(put_hex(at, taken->id, 4), taken->hash, 8);
 	}
+	*at = '\0';
 	end_batch(redelivery);
 	return text;
 }
