@@ -114,7 +114,6 @@ bridges.mqtt.core {
 	backoff_max = 1s
 	clean_start = false
 	forwards = [{ remote_topic = "", local_topic = "bench/#", qos = 1 }]
-	subscription = []
 	max_parallel_processes = 2
 	max_send_queue_len = 32767
 	max_recv_queue_len = 128

@@ -1,5 +1,6 @@
 --- What is measured of a forwarder, one function each. A measurement returns a
 -- table of figures, or nil and what went wrong.
+local uv = require "luv"
 local file = require "lib.file"
 local loop = require "lib.loop"
 local disk = require "bench.disk"
@@ -160,7 +161,7 @@ function M.backlog(forwarder, count)
 		self:close()
 		return nil, err
 	end
-	local result = { memory = (self:usage()).memory }
+	local result = { memory = (self:usage()).memory, on_disk = uv.fs_stat(self.store .. "/queue.db").size }
 	result.after_stop = first_after(self, "sigterm")
 	result.after_kill = first_after(self, "sigkill")
 	result.memory_later = (self:usage()).memory

@@ -126,7 +126,8 @@ function M.backlog(_, results, settings)
 	if not round then
 		return
 	end
-	print(("Tidegate with %s messages of 64 bytes waiting"):format(grouped(settings.backlog)))
+	print(("Tidegate with %s messages of 64 bytes waiting, %s MB on disk"):format(grouped(settings.backlog),
+		megabytes(round.on_disk)))
 	print(("  resident memory %s MB, after restarts %s MB; from starting it to the first message at the collector:")
 		:format(megabytes(round.memory), megabytes(round.memory_later)))
 	print(("  %.3f s after a clean stop, %.3f s after kill -9"):format(round.after_stop, round.after_kill))
