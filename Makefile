@@ -48,6 +48,7 @@ AGENT_SOURCES = agent/answer.c \
                 agent/control.c \
                 agent/dead_commands.c \
                 agent/status.c \
+                agent/upkeep.c \
                 agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c \
@@ -186,7 +187,8 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 # ---- torture ----
 
 # The store on a disk that forgets, with everything tiny, so that a short run reaches what takes a gateway months.
-TORTURE_TESTS   = power_cut
+TORTURE_TESTS   = power_cut \
+                  pages
 TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/disk.c
 TESTS          += $(TORTURE_TESTS:%=$(BUILD)/tests/%)
 

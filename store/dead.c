@@ -233,6 +233,7 @@ static struct copy *read_row(struct dead *dead, uint64_t id)
 		});
 	}
 	sqlite3_reset(row);
+	store_failed(dead->store);
 	return copy;
 }
 
@@ -462,6 +463,7 @@ static int load_index(struct dead *dead)
 			dead->bytes += item.bytes;
 		}
 	sqlite3_finalize(rows);
+	store_failed(dead->store);
 	return step == SQLITE_DONE ? 0 : -1;
 }
 
@@ -492,7 +494,7 @@ struct dead *dead_open(struct store *store, char *err, size_t err_size)
 	dead->participant = (struct participant){
 	        .owner = dead, .dirty = is_dirty, .unsafe = add_unsafe, .write = write_changes, .written = changes_written};
 	if (load(dead) < 0) {
-		snprintf(err, err_size, "dead letters: %s", sqlite3_errmsg(store_database(store)));
+		snprintf(err, err_size, "dead letters: %s", store_error(store));
 		dead->store = NULL;
 		dead_close(dead);
 		return NULL;

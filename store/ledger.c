@@ -509,6 +509,7 @@ static int load_records(struct ledger *ledger)
 			if (load_record(ledger, rows) < 0)
 				break;
 	sqlite3_finalize(rows);
+	store_failed(ledger->store);
 	return step == SQLITE_DONE ? 0 : -1;
 }
 
@@ -527,6 +528,7 @@ static int load_totals(struct ledger *ledger)
 			total->changed = false;
 		}
 	sqlite3_finalize(rows);
+	store_failed(ledger->store);
 	return step == SQLITE_DONE ? 0 : -1;
 }
 
@@ -561,7 +563,7 @@ struct ledger *ledger_open(struct store *store, char *err, size_t err_size)
 	ledger->participant = (struct participant){
 	        .owner = ledger, .dirty = is_dirty, .unsafe = add_unsafe, .write = write_changes, .written = changes_written};
 	if (load(ledger) < 0) {
-		snprintf(err, err_size, "the record of losses: %s", sqlite3_errmsg(store_database(store)));
+		snprintf(err, err_size, "the record of losses: %s", store_error(store));
 		ledger->store = NULL;
 		ledger_close(ledger);
 		return NULL;

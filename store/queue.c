@@ -231,7 +231,7 @@ struct queue *queue_open(struct store *store, const char *name, struct queue_lim
 		return NULL;
 	}
 	if (find_lanes(queue) < 0) {
-		snprintf(err, err_size, "queue of link %s: %s", name, sqlite3_errmsg(store_database(store)));
+		snprintf(err, err_size, "queue of link %s: %s", name, store_error(store));
 		queue_close(queue);
 		return NULL;
 	}
@@ -404,7 +404,7 @@ const struct message *queue_peek(struct queue *queue, int64_t now_ms, bool commi
 	*failed = false;
 	lane = first_lane(queue, now_ms, failed);
 	if (*failed)
-		snprintf(err, err_size, "%s", sqlite3_errmsg(store_database(queue->store)));
+		snprintf(err, err_size, "%s", store_error(queue->store));
 	queue->peeked = lane;
 	return lane && may_leave(queue, lane->waiting.head, committed) ? &lane->waiting.head->message : NULL;
 }

@@ -35,6 +35,7 @@ static uint32_t link_id(struct store *store, const char *name)
 	    sqlite3_step(statement) == SQLITE_ROW)
 		id = (uint32_t)sqlite3_column_int64(statement, 0);
 	sqlite3_finalize(statement);
+	store_failed(store);
 	return id;
 }
 
@@ -51,6 +52,7 @@ static int create_table(struct store *store, const char *name)
 		    store_step(create) == 0)
 			result = 0;
 		if (result < 0 || store_exec(store, "COMMIT") < 0) {
+			store_failed(store);
 			store_exec(store, "ROLLBACK");
 			result = -1;
 		}
@@ -67,7 +69,7 @@ static int prepare(struct rows *rows, uint32_t id)
 		const char *sql;
 	} all[] = {
 	        {&rows->insert, "INSERT OR REPLACE INTO queue_%u (" COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"},
-	        {&rows->load, "SELECT " COLUMNS " FROM queue_%u WHERE seq > ?1 AND seq <= ?2 ORDER BY seq"},
+	        {&rows->load, "SELECT " COLUMNS " FROM queue_%u WHERE seq > ?1 ORDER BY seq"},
 	        {&rows->read, "SELECT " COLUMNS " FROM queue_%u WHERE seq = ?1"},
 	        {&rows->delete, "DELETE FROM queue_%u WHERE seq BETWEEN ?1 AND ?2"},
 	        {&rows->last, "SELECT seq, age_ms FROM queue_%u WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq DESC LIMIT 1"},
@@ -89,7 +91,7 @@ int rows_open(struct rows *rows, struct store *store, const char *name, char *er
 	if ((link_id(store, name) != 0 || create_table(store, name) == 0) && (id = link_id(store, name)) != 0 &&
 	    prepare(rows, id) == 0)
 		return 0;
-	snprintf(err, err_size, "queue of link %s: %s", name, sqlite3_errmsg(store_database(store)));
+	snprintf(err, err_size, "queue of link %s: %s", name, store_error(store));
 	return -1;
 }
 
@@ -173,18 +175,37 @@ int rows_delete(struct rows *rows, int64_t first, int64_t last)
 	return store_step(rows->delete);
 }
 
+/* A number that nobody was given, or keys that are not in order, are of a damaged page. */
+static bool is_sane(const struct rows *rows, int64_t key, int64_t after)
+{
+	if (key > after && rows_seq(key) < rows->store->next_seq)
+		return true;
+	store_contradicts_itself(rows->store);
+	return false;
+}
+
 int rows_load(struct rows *rows, int64_t after, int64_t to, bool (*take)(void *arg, struct entry *entry), void *arg,
               bool *complete)
 {
-	int step;
+	bool more = true;
+	int step = SQLITE_ROW;
 
+	*complete = false;
 	sqlite3_bind_int64(rows->load, 1, after);
-	sqlite3_bind_int64(rows->load, 2, to);
-	while ((step = sqlite3_step(rows->load)) == SQLITE_ROW)
-		if (!take(arg, entry_from(rows->load)))
+	while (more && (step = sqlite3_step(rows->load)) == SQLITE_ROW) {
+		int64_t key = sqlite3_column_int64(rows->load, 0);
+
+		if (!is_sane(rows, key, after)) {
+			step = SQLITE_CORRUPT;
 			break;
+		}
+		*complete = key > to;
+		more = !*complete && take(arg, entry_from(rows->load));
+		after = key;
+	}
 	sqlite3_reset(rows->load);
-	*complete = step == SQLITE_DONE;
+	store_failed(rows->store);
+	*complete = *complete || step == SQLITE_DONE;
 	return step == SQLITE_DONE || step == SQLITE_ROW ? 0 : -1;
 }
 
@@ -196,6 +217,7 @@ struct entry *rows_read(struct rows *rows, int64_t key)
 	if (sqlite3_step(rows->read) == SQLITE_ROW)
 		entry = entry_from(rows->read);
 	sqlite3_reset(rows->read);
+	store_failed(rows->store);
 	return entry;
 }
 
@@ -213,6 +235,9 @@ int rows_last(struct rows *rows, int64_t first, int64_t last, int64_t *key, int6
 		*age_ms = sqlite3_column_int64(rows->last, 1);
 	}
 	sqlite3_reset(rows->last);
+	store_failed(rows->store);
+	if (step == SQLITE_ROW && !is_sane(rows, *key, first - 1))
+		return -1;
 	return step == SQLITE_ROW || step == SQLITE_DONE ? 0 : -1;
 }
 
@@ -230,6 +255,7 @@ int rows_count(struct rows *rows, int64_t *from, int n, void (*counted)(void *ar
 		seen++;
 	}
 	sqlite3_reset(rows->count);
+	store_failed(rows->store);
 	if (step == SQLITE_DONE && seen < n)
 		*from = INT64_MIN;
 	return step == SQLITE_DONE ? 0 : -1;
@@ -251,6 +277,8 @@ void rows_visit(struct store *store, void (*visit)(void *arg, const char *name, 
 			    sqlite3_step(count) == SQLITE_ROW)
 				visit(arg, name, (uint64_t)sqlite3_column_int64(count, 0));
 			sqlite3_finalize(count);
+			store_failed(store);
 		}
 	sqlite3_finalize(links);
+	store_failed(store);
 }

@@ -302,10 +302,12 @@ static int copy_from_both_ends(struct salvage *salvage, const char *table, const
 	return result < 0 ? -1 : 0;
 }
 
+/* Notes that vouch for messages which may be lost now are not kept. */
 static int copy_keyed_by_text(struct salvage *salvage)
 {
 	if (copy_from_both_ends(salvage, "note", "SELECT 0, %s FROM \"%w\" ORDER BY name",
-	                        "SELECT 0, %s FROM \"%w\" ORDER BY name DESC") < 0)
+	                        "SELECT 0, %s FROM \"%w\" ORDER BY name DESC") < 0 ||
+	    store_exec(salvage->to, "DELETE FROM note WHERE name GLOB '" STORE_NOTE_RECEIVED " *'") < 0)
 		return -1;
 	return copy_from_both_ends(salvage, "loss_total", "SELECT 0, %s FROM \"%w\" ORDER BY link, reason",
 	                           "SELECT 0, %s FROM \"%w\" ORDER BY link DESC, reason DESC");
@@ -407,7 +409,7 @@ int salvage_copy(sqlite3 *from, struct store *to, uint64_t bytes, struct store_s
 	bool ours = from && was_ours(&old);
 
 	if (ours) {
-		limit = (int64_t)schema_meta_number(&old, "seq_limit");
+		limit = (int64_t)schema_seq_limit(&old);
 		times = (int64_t)schema_meta_number(&old, "salvages");
 	}
 	if (limit <= 0 || limit >= SEQ_SANE / 16)

@@ -112,6 +112,21 @@ int schema_set_meta(struct store *store, const char *key, const char *text)
 	return store_step(store->set_meta);
 }
 
+uint64_t schema_seq_limit(struct store *store)
+{
+	uint64_t limit = schema_meta_number(store, "seq_limit"), again = schema_meta_number(store, "seq_limit_again");
+
+	return limit > again ? limit : again;
+}
+
+int schema_set_seq_limit(struct store *store, uint64_t limit)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%llu", (unsigned long long)limit);
+	return schema_set_meta(store, "seq_limit", text) < 0 ? -1 : schema_set_meta(store, "seq_limit_again", text);
+}
+
 /* What was salvaged when this file was made, if that was not told yet. */
 static void load_salvage(struct store *store)
 {
@@ -135,9 +150,10 @@ static int load(struct store *store)
 {
 	if (schema_meta(store, "instance", store->instance, sizeof store->instance) &&
 	    strlen(store->instance) == sizeof store->instance - 1)
-		store->next_seq = store->seq_limit = schema_meta_number(store, "seq_limit");
+		store->seq_limit = schema_seq_limit(store);
 	if (store->seq_limit == 0)
 		return -1;
+	store->next_seq = store->seq_limit;
 	load_salvage(store);
 	return notes_load(store);
 }
@@ -191,7 +207,8 @@ static int reserve_first_seqs(struct store *store)
 	    store_reserve_seqs(store) < 0 || store_exec(store, "COMMIT") < 0)
 		return -1;
 	store_reserved_seqs(store);
-	return 0;
+	/* Out of the log: whatever becomes of that, these numbers stay used. */
+	return store_exec(store, "PRAGMA wal_checkpoint");
 }
 
 static int set_durability(struct store *store, enum store_durability durability)

@@ -26,4 +26,9 @@ bool schema_meta(struct store *store, const char *key, char *text, size_t size);
 uint64_t schema_meta_number(struct store *store, const char *key);
 int schema_set_meta(struct store *store, const char *key, const char *text);
 
+/* The first number that no process has had: kept twice, for the higher one counts, so
+ * that no single wrong digit gives a number away a second time. */
+uint64_t schema_seq_limit(struct store *store);
+int schema_set_seq_limit(struct store *store, uint64_t limit);
+
 #endif

@@ -40,6 +40,16 @@ void store_failed(struct store *store)
 	store->corrupt = store->corrupt || code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
 }
 
+const char *store_error(struct store *store)
+{
+	return store->corrupt ? "the database is corrupt" : sqlite3_errmsg(store->database);
+}
+
+void store_contradicts_itself(struct store *store)
+{
+	store->corrupt = true;
+}
+
 int store_exec(struct store *store, const char *sql)
 {
 	if (sqlite3_exec(store->database, sql, NULL, NULL, NULL) == SQLITE_OK)
@@ -59,6 +69,8 @@ int store_prepare(struct store *store, sqlite3_stmt **statement, const char *sql
 	if (result == SQLITE_OK)
 		return 0;
 	store_failed(store);
+	if (result == SQLITE_ERROR) /* what we ask for is there, unless a table was lost or changed */
+		store_contradicts_itself(store);
 	return -1;
 }
 
@@ -239,12 +251,9 @@ uint64_t store_newest_seq(const struct store *store)
 
 int store_reserve_seqs(struct store *store)
 {
-	char text[24];
-
 	if (store->next_seq + SEQ_BLOCK / 2 <= store->seq_limit && !store->failing)
 		return 0;
-	snprintf(text, sizeof text, "%llu", (unsigned long long)(store->next_seq + SEQ_BLOCK));
-	return schema_set_meta(store, "seq_limit", text);
+	return schema_set_seq_limit(store, store->next_seq + SEQ_BLOCK);
 }
 
 void store_reserved_seqs(struct store *store)
@@ -315,7 +324,7 @@ static int transact(struct store *store, bool additions, char *err, size_t err_s
 		return 0;
 	}
 	store_failed(store);
-	store_fail(err, err_size, "%s", sqlite3_errmsg(store->database));
+	store_fail(err, err_size, "%s", store_error(store));
 	/* An error may have rolled back by itself; only an open transaction needs it. */
 	if (!sqlite3_get_autocommit(store->database))
 		store_step(store->rollback);

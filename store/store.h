@@ -113,7 +113,10 @@ enum store_result store_commit(struct store *store, char *err, size_t err_size);
 
 /* A small durable note, written at the next store_commit(): what the agent must
  * remember about itself across restarts (the subscriptions a session has).
- * store_note() returns a malloc'd string or NULL if there is none. */
+ * store_note() returns a malloc'd string or NULL if there is none.
+ * What is named "received ..." says which messages are in the queues already; it is
+ * forgotten when a damaged database is salvaged. */
+#define STORE_NOTE_RECEIVED "received"
 char *store_note(struct store *store, const char *name);
 int store_set_note(struct store *store, const char *name, const char *text);
 

@@ -66,6 +66,12 @@ sqlite3 *store_database(struct store *store);
  * below do so themselves. */
 void store_failed(struct store *store);
 
+/* What SQLite read without complaint cannot be: the database is corrupt. */
+void store_contradicts_itself(struct store *store);
+
+/* What failed last, for people. */
+const char *store_error(struct store *store);
+
 /* Runs SQL that returns no rows. 0, or -1 (sqlite3_errmsg() says why). */
 int store_exec(struct store *store, const char *sql);
 

@@ -21,6 +21,7 @@
 
 #define PAGE 4096
 
+static const struct queue_limits no_limits;
 static char directory[] = "/tmp/tidegate-salvage-XXXXXX";
 static char path[128], err[512];
 
@@ -34,10 +35,22 @@ static void one_call(void)
 		raise(SIGKILL);
 }
 
-ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at)
+static ssize_t (*real_write)(int fd, const void *data, size_t size, off64_t at);
+
+static ssize_t write_at(int fd, const void *data, size_t size, off64_t at)
 {
 	one_call();
-	return syscall(SYS_pwrite64, fd, data, size, at);
+	return real_write(fd, data, size, at);
+}
+
+/* What SQLite writes with. */
+static void watch_writes(void)
+{
+	sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+
+	real_write = (ssize_t(*)(int, const void *, size_t, off64_t))vfs->xGetSystemCall(vfs, "pwrite64");
+	REQUIRE(real_write != NULL);
+	REQUIRE(vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)write_at) == SQLITE_OK);
 }
 
 int fdatasync(int fd)
@@ -215,11 +228,6 @@ static void add_records(struct store *store)
 	dead_close(dead);
 }
 
-static struct queue *open_queue(struct store *store, const char *name)
-{
-	return queue_open(store, name, (struct queue_limits){0}, NULL, NULL, err, sizeof err);
-}
-
 /* The messages of the two queues take turns. */
 static void fill(void)
 {
@@ -228,8 +236,8 @@ static void fill(void)
 
 	REQUIRE(store != NULL);
 	snprintf(instance, sizeof instance, "%s", store_instance(store));
-	queue_close(open_queue(store, "core"));
-	queue_close(open_queue(store, "hist"));
+	queue_close(queue_open(store, "core", no_limits, NULL, NULL, err, sizeof err));
+	queue_close(queue_open(store, "hist", no_limits, NULL, NULL, err, sizeof err));
 	add_records(store);
 	store_close(store);
 	for (int id = 1; id <= 2; id++) {
@@ -245,7 +253,7 @@ static void fill(void)
 /* Messages of a link, in order; each at most once. How many. */
 static int drain(struct store *store, const char *name, int id)
 {
-	struct queue *queue = open_queue(store, name);
+	struct queue *queue = queue_open(store, name, no_limits, NULL, NULL, err, sizeof err);
 	const struct message *message;
 	uint64_t last = 0;
 	bool failed = false;
@@ -427,11 +435,16 @@ static void numbers_go_on_above_all(void)
 
 	begin();
 	fill();
-	sql("UPDATE meta SET value = 'rubbish' WHERE key = 'seq_limit'");
+	sql("UPDATE meta SET value = 'rubbish' WHERE key LIKE 'seq_limit%'");
 	store = open_store();
 	REQUIRE(store && store_salvaged(store));
 	CHECK(store_salvaged(store)->messages == 2 * N && strstr(store_salvaged(store)->why, "missing"));
 	CHECK(store_next_seq(store) > 1002 + 2 * N);
+	store_close(store);
+	sql("UPDATE meta SET value = 12345678 WHERE key = 'seq_limit_again'");
+	store = open_store();
+	REQUIRE(store && !store_salvaged(store));
+	CHECK(store_next_seq(store) == 12345678);
 	store_close(store);
 	sql("UPDATE meta SET value = 123456789 WHERE key = 'seq_limit'");
 	REQUIRE(store_set_aside(path, "a test", err, sizeof err) == 0);
@@ -645,6 +658,66 @@ static void a_full_disk_leaves_it_as_it_was(void)
 
 /* ---- while it is open ---- */
 
+static void corruption_is_told_by_whoever_meets_it(void)
+{
+	struct store *store;
+	struct queue *queue;
+	bool failed;
+	int n = 0;
+
+	begin();
+	fill();
+	spoil_page_with("payload-1-000700");
+	store = open_store();
+	REQUIRE(store != NULL);
+	queue = queue_open(store, "core", no_limits, NULL, NULL, err, sizeof err);
+	if (queue) { /* unless opening counts */
+		const struct message *message;
+
+		CHECK(!store_corrupt(store));
+		while (queue_reserve(queue) == 0 && (message = queue_peek(queue, 0, true, &failed, err, sizeof err))) {
+			n++;
+			queue_take(queue);
+		}
+		CHECK(failed && n > 600 && n < 700);
+		queue_close(queue);
+	}
+	CHECK(store_corrupt(store));
+	store_close(store);
+	REQUIRE(store_set_aside(path, "a test", err, sizeof err) == 0);
+	store = open_store();
+	REQUIRE(store && store_salvaged(store));
+	CHECK(!store_corrupt(store) && drain(store, "core", 1) > N - 35);
+	store_close(store);
+}
+
+static void corruption_is_told_by_a_commit(void)
+{
+	static const char rubbish[PAGE * 2] = "rubbish";
+	struct message message = {.topic = {"t", 1}, .qos = 1};
+	struct store *store;
+	struct queue *queue;
+
+	begin();
+	fill();
+	store = open_store();
+	REQUIRE(store != NULL);
+	queue = queue_open(store, "new", no_limits, NULL, NULL, err, sizeof err);
+	REQUIRE(queue != NULL);
+	spoil_page_with("payload-2-002000");
+	queue_close(queue);
+	queue = queue_open(store, "hist", no_limits, NULL, NULL, err, sizeof err);
+	if (queue) {
+		message.seq = store_next_seq(store);
+		message.payload = (struct bytes){rubbish, sizeof rubbish};
+		CHECK(queue_push(queue, &message) == QUEUE_OK);
+		CHECK(store_commit(store, err, sizeof err) == STORE_RETRY);
+		queue_close(queue);
+	}
+	CHECK(store_corrupt(store));
+	store_close(store);
+}
+
 static void numbers_are_synced_whatever_the_durability(void)
 {
 	struct store *store;
@@ -703,6 +776,7 @@ int main(void)
 
 	if (!mkdtemp(directory))
 		return 1;
+	watch_writes();
 	RUN(a_foreign_database_is_moved_aside);
 	RUN(a_file_that_is_no_database_is_moved_aside);
 	RUN(an_empty_file_is_new);
@@ -718,6 +792,8 @@ int main(void)
 	RUN(two_at_once_move_it_once);
 	RUN(a_kill_in_the_middle_loses_nothing);
 	RUN(a_full_disk_leaves_it_as_it_was);
+	RUN(corruption_is_told_by_whoever_meets_it);
+	RUN(corruption_is_told_by_a_commit);
 	RUN(numbers_are_synced_whatever_the_durability);
 	RUN(the_file_shrinks_when_it_is_empty);
 	snprintf(command, sizeof command, "rm -rf %s", directory);
