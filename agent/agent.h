@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "config.h"
 #include "custody.h"
+#include "upkeep.h"
 #include "drops.h"
 #include "buffer.h"
 #include "log_limit.h"
@@ -62,6 +63,7 @@ struct agent {
 	int64_t started_ms; /* loop's clock */
 	struct clock clock;
 	struct custody custody;
+	struct upkeep upkeep;
 	struct drops drops;
 	struct buffer properties; /* scratch */
 	bool out_of_memory; /* what a script published could not be queued */

@@ -3,12 +3,15 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "clock.h"
 #include "config.h"
 #include "log.h"
 #include "mqtt.h"
 #include "run.h"
 #include "script.h"
 #include "store.h"
+
+#define AGAIN_AFTER_MS 60000 /* a run that ends with a corrupt database must have lasted so long */
 
 const char *cli_config_path(const struct options *options)
 {
@@ -58,7 +61,7 @@ static void check_script(const struct config *config, const char *path, struct p
 		problems_add(problems, "%s", err);
 }
 
-int cli_run(const struct options *options)
+static int run_once(const struct options *options)
 {
 	struct problems problems = {0};
 	struct config *config = config_load(cli_config_path(options), check_script, &problems);
@@ -72,6 +75,22 @@ int cli_run(const struct options *options)
 	problems_release(&problems);
 	config_free(config);
 	return status;
+}
+
+/* Whatever makes a database corrupt again at once would fill the disk with old ones. */
+int cli_run(const struct options *options)
+{
+	int64_t again_ms = -AGAIN_AFTER_MS;
+	int status = run_once(options);
+
+	while (status == RUN_AGAIN && clock_monotonic_ms() - again_ms >= AGAIN_AFTER_MS) {
+		again_ms = clock_monotonic_ms();
+		status = run_once(options);
+	}
+	if (status != RUN_AGAIN)
+		return status;
+	log_error("store", "the new database is corrupt, too: is the disk failing?");
+	return CLI_FAILED;
 }
 
 int cli_check(const struct options *options)

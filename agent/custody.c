@@ -92,6 +92,7 @@ static void commit(struct agent *agent)
 		if (custody->failing)
 			log_info("store", "the store can be written again; links released");
 		custody->failing = false;
+		upkeep_committed(agent);
 		return;
 	}
 	if (!custody->failing)

@@ -265,7 +265,7 @@ void agent_note_received(struct agent *agent)
 
 		if (!text)
 			continue;
-		note_name(route->link, "received", name, sizeof name);
+		note_name(route->link, STORE_NOTE_RECEIVED, name, sizeof name);
 		if (store_set_note(agent->store, name, text) < 0)
 			log_warn("agent", "what link %s received is not noted: out of memory", link_name(route->link));
 		free(text);
@@ -372,6 +372,8 @@ static void step_acknowledge(void *arg)
 {
 	struct agent *agent = arg;
 
+	if (upkeep_must_end(agent))
+		return;
 	for (struct route *route = agent->routes; route; route = route->next)
 		link_flush(route->link);
 	custody_hold_for_room(agent);
@@ -450,7 +452,7 @@ static void recognise(struct agent *agent, struct link *link)
 {
 	char name[128], *text;
 
-	note_name(link, "received", name, sizeof name);
+	note_name(link, STORE_NOTE_RECEIVED, name, sizeof name);
 	text = store_note(agent->store, name);
 	if (link_recognise(link, text) < 0)
 		log_warn("agent", "link %s: out of memory: what comes again is run again", link_name(link));
@@ -633,6 +635,7 @@ static int open_everything(struct agent *agent)
 		return 1;
 	}
 	agent->started_ms = loop_now_ms(agent->loop);
+	upkeep_opened(agent);
 	if (config->control) {
 		agent->control = control_open(agent->loop, config->control, agent_commands, agent, err, sizeof err);
 		if (!agent->control) {
@@ -656,14 +659,19 @@ static int open_everything(struct agent *agent)
 	return 0;
 }
 
-static void close_everything(struct agent *agent)
+static void commit_the_rest(struct store *store)
 {
 	char err[256];
 	struct store_unsafe unsafe;
 
-	control_close(agent->control);
-	if (agent->store && store_pending(agent->store, &unsafe) != STORE_CLEAN && store_commit(agent->store, err, sizeof err) != STORE_OK)
+	if (!store_corrupt(store) && store_pending(store, &unsafe) != STORE_CLEAN &&
+	    store_commit(store, err, sizeof err) != STORE_OK)
 		log_error("store", "last commit failed: %s", err);
+}
+
+static void close_everything(struct agent *agent)
+{
+	control_close(agent->control);
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_close(agent->scripts[i]);
 	free(agent->scripts);
@@ -695,6 +703,7 @@ int run_agent(struct config *config, bool verbose)
 	        .expire = {.fire = expire, .arg = &agent},
 	        .stop_deadline = {.fire = on_stop_deadline, .arg = &agent},
 	};
+	bool corrupt;
 	int status;
 
 	log_setup(verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
@@ -702,6 +711,7 @@ int run_agent(struct config *config, bool verbose)
 	mqtt_setup();
 	agent_host_init(&agent);
 	custody_init(&agent, config->linger_ms);
+	upkeep_init(&agent);
 	status = open_everything(&agent);
 	if (status == 0) {
 		log_info("agent", "running name=%s version=%s instance=%s", config->name, VERSION,
@@ -711,7 +721,14 @@ int run_agent(struct config *config, bool verbose)
 			status = 1;
 		}
 	}
+	if (agent.store)
+		commit_the_rest(agent.store);
+	corrupt = agent.store && store_corrupt(agent.store);
 	close_everything(&agent);
+	if (corrupt && (status = upkeep_replace(config)) == RUN_AGAIN && agent.phase == RUNNING)
+		return status;
+	if (status == RUN_AGAIN) /* the next start finds it replaced */
+		status = 0;
 	if (status == 0)
 		log_info("agent", "stopped");
 	if (attempt_outstanding())

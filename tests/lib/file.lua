@@ -27,6 +27,12 @@ function M.exists(path)
 	return uv.fs_stat(path) ~= nil
 end
 
+--- Its size in bytes; 0 if it is not there.
+function M.size(path)
+	local status = uv.fs_stat(path)
+	return status and status.size or 0
+end
+
 --- A string as one word of the shell.
 function M.quote(text)
 	return "'" .. text:gsub("'", "'\\''") .. "'"

@@ -1,7 +1,6 @@
 --- What comes from outside is not to be trusted: it gets a clear error, and
 -- costs nothing else.
 local fake_broker = require "lib.fake_broker"
-local file = require "lib.file"
 local gateway = require "lib.gateway"
 local loop = require "lib.loop"
 local need = require "lib.need"
@@ -208,13 +207,5 @@ describe("a database", function()
 		local agent, path = refuses("DIR/dir")
 		assert(uv.fs_mkdir(path, 493))
 		assert_refused(agent, path)
-	end)
-
-	it("that is another file is told, and left alone", function()
-		local agent, path = refuses("DIR/letter.txt")
-		local text = ("Dear Ann, this is not a database. "):rep(100)
-		file.write(path, text)
-		assert_refused(agent, path)
-		assert.equal(text, file.read(path))
 	end)
 end)
