@@ -207,8 +207,10 @@ static int reserve_first_seqs(struct store *store)
 	    store_reserve_seqs(store) < 0 || store_exec(store, "COMMIT") < 0)
 		return -1;
 	store_reserved_seqs(store);
-	/* Out of the log: whatever becomes of that, these numbers stay used. */
-	return store_exec(store, "PRAGMA wal_checkpoint");
+	/* Out of the log, if there is room: whatever becomes of that, these numbers stay used. */
+	if (store_exec(store, "PRAGMA wal_checkpoint") < 0 && store_corrupt(store))
+		return -1;
+	return 0;
 }
 
 static int set_durability(struct store *store, enum store_durability durability)

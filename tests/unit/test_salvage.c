@@ -656,6 +656,35 @@ static void a_full_disk_leaves_it_as_it_was(void)
 	free(before);
 }
 
+/* The log cannot be written back, but what is in it can be sent. */
+static void a_full_disk_does_not_keep_it_from_opening(void)
+{
+	struct rlimit limit, small = {.rlim_cur = 700000};
+	struct store *store;
+	sqlite3 *killed;
+	pid_t pid;
+
+	begin();
+	fill();
+	pid = fork();
+	if (pid == 0) {
+		sqlite3_open(path, &killed);
+		sqlite3_exec(killed, "INSERT INTO queue_1 VALUES (100000, 't', zeroblob(300000), NULL, NULL, 0, 0, 1, 0, NULL)",
+		             NULL, NULL, NULL);
+		raise(SIGKILL);
+	}
+	CHECK(waitpid(pid, NULL, 0) == pid);
+	CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+	small.rlim_max = limit.rlim_max;
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+	store = open_store();
+	CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	REQUIRE(store && !store_salvaged(store));
+	store_close(store);
+	CHECK(number("SELECT count(*) FROM queue_1") == N + 1);
+}
+
 /* ---- while it is open ---- */
 
 static void corruption_is_told_by_whoever_meets_it(void)
@@ -792,6 +821,7 @@ int main(void)
 	RUN(two_at_once_move_it_once);
 	RUN(a_kill_in_the_middle_loses_nothing);
 	RUN(a_full_disk_leaves_it_as_it_was);
+	RUN(a_full_disk_does_not_keep_it_from_opening);
 	RUN(corruption_is_told_by_whoever_meets_it);
 	RUN(corruption_is_told_by_a_commit);
 	RUN(numbers_are_synced_whatever_the_durability);
