@@ -371,22 +371,16 @@ enum store_result store_commit(struct store *store, char *err, size_t err_size)
 
 /* ---- giving space back ---- */
 
-#define SHRINK_PAGES 256     /* at a time */
+#define SHRINK_USED_MAX 1048576 /* it is written anew: that must not take long */
 #define SHRINK_FREE_MIN 262144 /* less than that is not worth a write */
 
 /* The file itself gets shorter at a checkpoint. */
 bool store_shrink(struct store *store)
 {
-	int64_t pages = store_integer(store, "PRAGMA page_count", 0), free_pages = store_integer(store, "PRAGMA freelist_count", 0);
 	int64_t page_bytes = store_integer(store, "PRAGMA page_size", 0);
+	int64_t free_bytes = store_integer(store, "PRAGMA freelist_count", 0) * page_bytes;
+	int64_t used_bytes = store_integer(store, "PRAGMA page_count", 0) * page_bytes - free_bytes;
 
-	if (free_pages > pages / 4 && free_pages * page_bytes > SHRINK_FREE_MIN &&
-	    store_exec(store, "PRAGMA incremental_vacuum(" STRING(SHRINK_PAGES) ")") == 0) {
-		store->shrunk = true;
-		return true;
-	}
-	if (store->shrunk)
-		store_exec(store, "PRAGMA wal_checkpoint(TRUNCATE)");
-	store->shrunk = false;
-	return false;
+	return free_bytes > SHRINK_FREE_MIN && free_bytes > used_bytes && used_bytes < SHRINK_USED_MAX &&
+	       store_exec(store, "VACUUM") == 0 && store_exec(store, "PRAGMA wal_checkpoint(TRUNCATE)") == 0;
 }

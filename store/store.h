@@ -65,9 +65,9 @@ bool store_corrupt(const struct store *store);
  * with the reason in `err`: it is in use, the disk is full, ... */
 int store_set_aside(const char *path, const char *why, char *err, size_t err_size);
 
-/* Gives space back to the file system if much of the file is free, a step of some
- * milliseconds at a time; writes nothing if there is little to gain. To be called
- * when nothing else is to do. True: there is more, call again soon. */
+/* Gives space back to the file system when most of what the file had is gone, in some
+ * milliseconds; writes nothing, and returns false, if there is little to gain. To be
+ * called when nothing else is to do. */
 bool store_shrink(struct store *store);
 
 /* Closes without committing: whoever wants the pending entries kept commits

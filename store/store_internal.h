@@ -12,7 +12,7 @@
 #define SEQ_BLOCK 1048576 /* sequence numbers reserved at a time: a commit for that alone is rare */
 #endif
 #ifndef WAL_BYTES
-#define WAL_BYTES 4194304 /* the log is checkpointed at 1,000 pages, and cut back to this */
+#define WAL_BYTES 4194304 /* the log is checkpointed at about this size, and cut back to it */
 #endif
 
 #ifndef LOCK_WAIT_MS
@@ -53,7 +53,6 @@ struct store {
 	struct store_salvage salvaged;
 	bool news;    /* that it was salvaged */
 	bool corrupt; /* SQLite has said so */
-	bool shrunk;  /* by store_shrink(), and not checkpointed since */
 };
 
 void store_join(struct store *store, struct participant *participant);
