@@ -99,7 +99,7 @@ static void on_retry(void *arg)
 {
 	struct link *link = arg;
 
-	if (link->held) { /* reconnecting would bring what is not safe yet once more */
+	if (link->hold != LINK_FLOWS) { /* reconnecting would bring what is not safe yet once more */
 		loop_timer_set(link->loop, &link->retry_timer, loop_now_ms(link->loop) + 1000);
 		return;
 	}
@@ -226,7 +226,7 @@ static void on_tick(void *arg)
 	char err[256];
 
 	loop_timer_set(link->loop, &link->tick, loop_now_ms(link->loop) + tick_ms(link));
-	if (link->held)
+	if (link->hold != LINK_FLOWS)
 		return;
 	if (link->ops->tick(link->transport, err, sizeof err) < 0) {
 		connection_down(link, err);

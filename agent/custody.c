@@ -13,6 +13,7 @@
 #include "store.h"
 
 #define SENDER_WINDOW 20       /* what mosquitto keeps in flight to a client: max_inflight_messages */
+#define SLOW_MS 10000          /* a collector that was slow is taken to be slow for so long */
 #define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
 #define COMMIT_RETRY_MS 1000
 #define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss */
@@ -57,15 +58,31 @@ static bool lacks_room(const struct agent *agent, const struct route *route)
 	return false;
 }
 
+/* Something waits for a collector that does not answer. */
+static bool only_a_commit_helps(const struct agent *agent)
+{
+	if (loop_now_ms(agent->loop) < agent->custody.slow_until_ms)
+		return true;
+	for (const struct route *route = agent->routes; route; route = route->next)
+		if (queue_unsafe(route->queue) > 0 && !link_connected(route->link))
+			return true;
+	return false;
+}
+
 static void hold_links(struct agent *agent, uint64_t first_unsafe)
 {
+	enum link_hold hold = only_a_commit_helps(agent) ? LINK_GATHERS : LINK_HELD;
+
 	for (struct route *route = agent->routes; route; route = route->next) {
 		bool unsafe = waits_for(route, first_unsafe);
 
 		if (!unsafe)
 			route->waiting = 0;
 		route->lacks_room = route->lacks_room && lacks_room(agent, route);
-		link_hold(route->link, unsafe || route->lacks_room || (agent->custody.failing && link_brings(route->link)));
+		if (route->lacks_room || (agent->custody.failing && link_brings(route->link)))
+			link_hold(route->link, LINK_HELD);
+		else
+			link_hold(route->link, unsafe ? hold : LINK_FLOWS);
 	}
 }
 
@@ -74,7 +91,7 @@ void custody_hold_for_room(struct agent *agent)
 	for (struct route *route = agent->routes; route; route = route->next)
 		if (!route->lacks_room && lacks_room(agent, route)) {
 			route->lacks_room = true;
-			link_hold(route->link, true);
+			link_hold(route->link, LINK_HELD);
 		}
 }
 
@@ -142,6 +159,7 @@ static void on_linger(void *arg)
 	if (store_pending(agent->store, &unsafe) < STORE_UNSAFE || custody->failing)
 		return;
 	if (unsafe.first <= custody->marks[0]) {
+		custody->slow_until_ms = loop_now_ms(agent->loop) + SLOW_MS;
 		commit(agent);
 		return;
 	}

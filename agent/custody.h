@@ -1,6 +1,8 @@
 /* When what was taken is made durable, and who waits for it: a link whose last
- * messages led to entries that are not safe yet is held, neither read nor written, until
- * the collector has acknowledged them or a commit has them on disk. `store.linger` bounds
+ * messages led to entries that are not safe yet is held until the collector has
+ * acknowledged them or a commit has them on disk: nothing is written on it, and it is
+ * not read either, so that all it brought can become safe; unless only a commit can make
+ * it so: then it gathers more for that. `store.linger` bounds
  * how long that may take; with linger = 0 every turn commits before anything is sent.
  *
  * If a commit fails, everything stays in memory and is tried again; until it works,
@@ -25,6 +27,7 @@ struct custody {
 	bool failing;        /* the last commit failed */
 	bool stopping;       /* commit what there is in every turn */
 	struct route *from;  /* the link whose message the scripts have now */
+	int64_t slow_until_ms; /* linger ran out: the collector does not keep up */
 	uint64_t marks[CUSTODY_MARKS]; /* the newest seq, a quarter of linger apart; the first is the oldest */
 	struct loop_timer linger;
 	struct loop_timer retry;     /* of a commit that failed */

@@ -194,7 +194,7 @@ struct link_report link_report(const struct link *link)
 
 	return (struct link_report){
 	        .state = states[link->state],
-	        .held = link->held,
+	        .held = link->hold != LINK_FLOWS,
 	        .since_ms = link->since_ms,
 	        .problem = link->state == UP ? "" : link->problem,
 	        .url = link->config && link->config->n_urls > 0 ? &link->config->urls[link->retry.url] : NULL,
@@ -297,18 +297,20 @@ static void settle_stop(struct link *link)
 	}
 }
 
-void link_hold(struct link *link, bool held)
+void link_hold(struct link *link, enum link_hold hold)
 {
-	if (link->held == held)
+	enum link_hold before = link->hold;
+
+	if (hold == before)
 		return;
-	link->held = held;
-	/* Acknowledgements were not read meanwhile: only the other time counts for the stall watchdog. */
-	if (held)
+	link->hold = hold;
+	if (before == LINK_FLOWS)
 		link->held_since_ms = loop_now_ms(link->loop);
-	else
+	else if (hold == LINK_FLOWS) /* acknowledgements could not be seen meanwhile: that is no stall */
 		link->progress_ms += loop_now_ms(link->loop) - link->held_since_ms;
-	if (link->state >= GREETING)
-		connection_watch(link, !held);
+	link->socket.events = POLLIN; /* the next flush sees what is to be written */
+	if (link->state >= GREETING && (hold == LINK_HELD) != (before == LINK_HELD))
+		connection_watch(link, hold != LINK_HELD);
 	loop_again(link->loop);
 }
 
@@ -322,7 +324,7 @@ enum send_result link_send(struct link *link, const struct message *message, int
 {
 	enum send_result result;
 
-	if (!link_connected(link) || link->held)
+	if (!link_connected(link) || link->hold != LINK_FLOWS)
 		return SEND_LATER;
 	result = link->ops->send(link->transport, message, handle, reason, reason_size);
 	if (result == SEND_OK) {
@@ -368,7 +370,7 @@ void link_flush(struct link *link)
 {
 	char err[256];
 
-	if (link->held)
+	if (link->hold != LINK_FLOWS)
 		return;
 	if (link->next_config)
 		reconfigure(link);

@@ -126,7 +126,7 @@ struct link_stats {
 /* What the status tells of a link. */
 struct link_report {
 	const char *state;     /* "up", "waiting" for the next attempt, "connecting", "greeting", "leaving", "off" */
-	bool held;             /* neither read nor written now */
+	bool held;             /* not written, and perhaps not read, now */
 	int64_t since_ms;      /* loop's clock: up, or not up, for so long */
 	const char *problem;   /* why it is not up, as far as that is known; else "" */
 	const struct url *url; /* in use, or tried next; NULL: it has none */
@@ -164,9 +164,11 @@ void link_discard_session(struct link *link);
 /* Says goodbye in the next flush and stays off until link_start(). */
 void link_stop(struct link *link);
 
-/* A held link is neither read nor written nor reconnected: what it brought is
- * not safe yet. */
-void link_hold(struct link *link, bool held);
+/* What a link brought is not safe yet: then nothing is written on it, nor is it
+ * reconnected. While it gathers it is read all the same, so that more becomes safe by
+ * one commit; while it is held it is not. */
+enum link_hold { LINK_FLOWS, LINK_GATHERS, LINK_HELD };
+void link_hold(struct link *link, enum link_hold hold);
 
 /* From inside events->message: the message cannot be taken. The connection ends
  * before anything is acknowledged, so that the peer sends it again. */

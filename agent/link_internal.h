@@ -23,7 +23,8 @@ struct link {
 	void *arg;
 
 	enum state state;
-	bool held, stopping;
+	enum link_hold hold;
+	bool stopping;
 	bool unread; /* the last read ended before all was read */
 	bool unwanted; /* told to stop, and not to start since; also what is configured meanwhile stays off */
 	const char *refusing; /* link_refuse(): why, until the read is over */

@@ -487,11 +487,29 @@ static void reads_nothing_while_held(void)
 	begin(1, 0);
 	link_start(subject);
 	CHECK(wait_until(is_up, 5000));
-	link_hold(subject, true);
+	link_hold(subject, LINK_HELD);
 	CHECK(write(fake.peers, "m", 1) == 1);
 	CHECK(!wait_until(got_message, 60));
-	link_hold(subject, false);
+	link_hold(subject, LINK_FLOWS);
 	CHECK(wait_until(got_message, 5000));
+	end();
+}
+
+static void reads_and_does_not_write_while_it_gathers(void)
+{
+	struct message message = {.seq = 1, .qos = 1};
+	char reason[64];
+	int handle;
+
+	begin(1, 0);
+	link_start(subject);
+	CHECK(wait_until(is_up, 5000));
+	link_hold(subject, LINK_GATHERS);
+	CHECK(write(fake.peers, "m", 1) == 1);
+	CHECK(wait_until(got_message, 5000));
+	CHECK(link_send(subject, &message, &handle, reason, sizeof reason) == SEND_LATER);
+	link_hold(subject, LINK_FLOWS);
+	CHECK(link_send(subject, &message, &handle, reason, sizeof reason) == SEND_OK);
 	end();
 }
 
@@ -512,9 +530,9 @@ static void stalls_only_while_acknowledgements_could_be_read(void)
 	link_configure(subject, config);
 	CHECK(wait_until(is_up, 5000));
 	CHECK(link_send(subject, &message, &handle, reason, sizeof reason) == SEND_OK);
-	link_hold(subject, true);
+	link_hold(subject, LINK_HELD);
 	CHECK(!wait_until(never, 1550));
-	link_hold(subject, false);
+	link_hold(subject, LINK_FLOWS);
 	CHECK(!wait_until(never, 600)); /* it was looked at in that time */
 	CHECK(told.downs == 0 && link_stats(subject).stalls == 0);
 	CHECK(wait_until(lost, 5000));
@@ -616,6 +634,7 @@ int main(void)
 	RUN(does_not_block_while_connecting);
 	RUN(closes_without_waiting_for_an_attempt);
 	RUN(reads_nothing_while_held);
+	RUN(reads_and_does_not_write_while_it_gathers);
 	RUN(stalls_only_while_acknowledgements_could_be_read);
 	RUN(says_goodbye_and_stays_off);
 	RUN(starts_and_stops_as_asked_last);
