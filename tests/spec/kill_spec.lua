@@ -26,6 +26,16 @@ local uplinks = {
 	end,
 }
 
+local function start(linger)
+	local scene = scenes.start { idle = true, agent = { release = true },
+		core = { reconnect = { min = "50ms", max = "50ms" } } }
+	scene.config.store = { path = scene.agent.queue_path, linger = linger == "0" and 0 or linger }
+	scene.agent:configure(scene.config)
+	scene.agent:start()
+	scene:wait_subscribed()
+	return scene
+end
+
 -- Starts the agent, lets it work for a random time, kills it.
 local function cycle(scene, uplink, i)
 	scene.agent:start()
@@ -38,12 +48,7 @@ describe("SIGKILL at random moments:", function()
 	for _, linger in ipairs { "250ms", "0" } do
 		for _, uplink in ipairs { "up", "down", "flapping" } do
 			it(("nothing is lost, uplink %s, linger %s"):format(uplink, linger), function()
-				local scene = scenes.start { idle = true, agent = { release = true },
-					core = { reconnect = { min = "50ms", max = "50ms" } } }
-				scene.config.store = { path = scene.agent.queue_path, linger = linger == "0" and 0 or linger }
-				scene.agent:configure(scene.config)
-				scene.agent:start()
-				scene:wait_subscribed()
+				local scene = start(linger)
 				scene:publish { rate = RATE, window = 1000 }
 				scene:wait_progress(1000)
 				scene:kill()
@@ -82,36 +87,47 @@ local function run_until_call(scene, call, n)
 	return killed
 end
 
+-- linger, uplink, call, how many of them
+local sweeps = {
+	{ "250ms", "down", "fdatasync", 40 },
+	{ "250ms", "down", "pwrite64", 120 },
+	{ "250ms", "up", "write", 260 },
+	{ "0", "up", "fdatasync", 80 },
+	{ "0", "up", "pwrite64", 200 },
+	{ "0", "up", "write", 260 },
+}
+
 describe("SIGKILL at the n-th system call:", function()
-	local sweeps = { { "fdatasync", 80 }, { "pwrite64", 200 }, { "write", 260 } }
-	for _, linger in ipairs { "250ms", "0" } do
-		for _, sweep in ipairs(sweeps) do
-			local call, calls = table.unpack(sweep)
-			it(("nothing is lost, killed at each %s, linger %s"):format(call, linger), function()
-				need.program("strace")
-				local scene = scenes.start { idle = true, agent = { release = true },
-					core = { reconnect = { min = "50ms", max = "50ms" } } }
-				scene.config.store = { path = scene.agent.queue_path, linger = linger == "0" and 0 or linger }
-				scene.agent:configure(scene.config)
-				scene.agent:start()
-				scene:wait_subscribed()
-				scene:publish { rate = 300 }
-				scene:wait_progress(10)
-				scene:kill()
-				local n, kills = 1, 0
-				while n <= calls and run_until_call(scene, call, n) do
-					kills = kills + 1
-					local goal = scene:acknowledged()
-					scene.agent:start()
-					loop.eventually(function() return scene:arrived() >= goal end,
-						("all that was acknowledged arrives, killed at %s %d"):format(call, n))
-					scene:kill()
-					n = n + figures.sized(math.random(calls // 2), 1)
+	for _, sweep in ipairs(sweeps) do
+		local linger, uplink, call, calls = table.unpack(sweep)
+		local name = ("kill -9 at each %s, uplink %s, linger %s"):format(call, uplink, linger)
+		it("nothing is lost: " .. name, function()
+			need.program("strace")
+			local scene = start(linger)
+			scene:publish { rate = 300 }
+			scene:wait_progress(10)
+			scene:kill()
+			local n, kills = 1, 0
+			while n <= calls do
+				if uplink == "down" then
+					scene.core_line:cut()
 				end
+				if not run_until_call(scene, call, n) then
+					break
+				end
+				kills = kills + 1
+				local goal = scene:acknowledged()
+				scene.core_line:restore()
 				scene.agent:start()
-				assert(kills > 0)
-				scene:judge(("kill -9 at each %s, linger %s"):format(call, linger), { cases = kills })
-			end)
-		end
+				loop.eventually(function() return scene:arrived() >= goal end,
+					("all that was acknowledged arrives, killed at %s %d"):format(call, n))
+				scene:kill()
+				n = n + figures.sized(math.random(calls // 3), 1)
+			end
+			scene.core_line:restore()
+			scene.agent:start()
+			assert(kills > 0)
+			scene:judge(name, { cases = kills })
+		end)
 	end
 end)
