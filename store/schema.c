@@ -182,10 +182,12 @@ static int use_wal(struct store *store)
 	int step = SQLITE_ERROR;
 
 	if (sqlite3_prepare_v2(store->database, "PRAGMA journal_mode = WAL", -1, &statement, NULL) == SQLITE_OK &&
-	    (step = sqlite3_step(statement)) == SQLITE_ROW)
+	    (step = sqlite3_step(statement)) == SQLITE_ROW) {
 		wal = strcmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
+		step = sqlite3_step(statement); /* that the change is written is known at the end only */
+	}
 	sqlite3_finalize(statement);
-	if (step != SQLITE_ROW)
+	if (step != SQLITE_DONE)
 		return -1;
 	/* TRUNCATE costs more fsyncs and is as safe. */
 	return wal ? 0 : store_exec(store, "PRAGMA journal_mode = TRUNCATE");
@@ -200,6 +202,17 @@ static int configure(struct store *store)
 	                                         "PRAGMA journal_size_limit = " STRING(WAL_BYTES)) < 0
 	               ? -1
 	               : 0;
+}
+
+/* The log may be that of a process whose sync failed: reading shows what it wrote, but
+ * that is not on the disk, and what is appended to it would be lost in a power cut. So
+ * what is in it goes into the database, synced, before anything new. A disk that is full
+ * takes nothing, and must be emptied by deletions first. */
+static int settle_log(struct store *store)
+{
+	int result = sqlite3_wal_checkpoint_v2(store->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+
+	return result == SQLITE_OK || (result & 0xff) == SQLITE_FULL ? 0 : -1;
 }
 
 /* A place can look writable and fail at the first write: so write for real, and
@@ -287,7 +300,7 @@ enum schema_result schema_open(struct store *store, enum store_durability durabi
 		return judge(store, false, why, size);
 	if (prepare(store) < 0 || load(store) < 0)
 		return judge(store, true, why, size);
-	if (reserve_first_seqs(store) < 0 || set_durability(store, durability) < 0)
+	if (settle_log(store) < 0 || reserve_first_seqs(store) < 0 || set_durability(store, durability) < 0)
 		return judge(store, false, why, size);
 	sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);
 	return SCHEMA_OK;
