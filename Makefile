@@ -186,18 +186,22 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 
 # ---- torture ----
 
-# The store on a disk that forgets, with everything tiny, so that a short run reaches what takes a gateway months.
+# The store on a disk that forgets, with everything tiny, so that a short run reaches what takes a gateway months;
+# and with allocations that can fail.
 TORTURE_TESTS   = power_cut \
+                  faults \
                   pages
-TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/disk.c
+TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/disk.c tests/torture/memory.c
+TORTURE_TINY    = -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=2000 -DSEQ_BLOCK=64 -DWAL_BYTES=8192
+TORTURE_WRAP    = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 TESTS          += $(TORTURE_TESTS:%=$(BUILD)/tests/%)
 
 tests: $(TORTURE_TESTS:%=$(BUILD)/tests/%)
 
 $(TORTURE_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/torture/%.c $(TORTURE_SOURCES) $(STORE_SOURCES) Makefile
 	@mkdir -p $(@D)
-	$(COMPILE) -Itests/unit -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=2000 -DSEQ_BLOCK=64 -DWAL_BYTES=8192 $(LDFLAGS) \
-		-o $@ $< $(TORTURE_SOURCES) $(STORE_SOURCES) $(SQLITE_LIBS)
+	$(COMPILE) -Itests/unit $(TORTURE_TINY) $(LDFLAGS) $(TORTURE_WRAP) -o $@ $< $(TORTURE_SOURCES) $(STORE_SOURCES) \
+		$(SQLITE_LIBS)
 
 # ---- housekeeping ----
 

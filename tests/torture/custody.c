@@ -10,16 +10,10 @@
 #include <string.h>
 
 #include "custody_internal.h"
+#include "memory.h"
 #include "random.h"
 
 #define LETTERS_MAX 20
-
-static void *must(void *memory)
-{
-	if (!memory)
-		abort(); /* of the test's own memory, there is enough */
-	return memory;
-}
 
 void custody_say(const struct custody *custody, const char *format, ...)
 {
@@ -131,7 +125,7 @@ static void add_item(struct custody *custody, unsigned place, uint64_t seq)
 {
 	if (custody->n_items == custody->room) {
 		custody->room = custody->room ? custody->room * 2 : 1024;
-		custody->items = must(realloc(custody->items, custody->room * sizeof *custody->items));
+		custody->items = memory_sure(custody->items, custody->room * sizeof *custody->items);
 	}
 	custody->items[custody->n_items++] = (struct item){.seq = seq, .place = (uint8_t)place, .state = PENDING};
 }
@@ -146,7 +140,7 @@ void custody_add_set(struct custody *custody, struct set set)
 {
 	if (custody->n_sets == custody->sets_room) {
 		custody->sets_room = custody->sets_room ? custody->sets_room * 2 : 256;
-		custody->sets = must(realloc(custody->sets, custody->sets_room * sizeof *custody->sets));
+		custody->sets = memory_sure(custody->sets, custody->sets_room * sizeof *custody->sets);
 	}
 	custody->sets[custody->n_sets++] = set;
 }
@@ -212,8 +206,8 @@ static void on_dropped(void *arg, struct queue *queue, const struct message *mes
 	}
 	if (item)
 		let_go(item);
-	if (ledger_add(custody->opened.ledger, &loss) == 0)
-		custody->losses++;
+	ledger_add(custody->opened.ledger, &loss); /* without memory it may count or not */
+	custody->losses = ledger_total(custody->opened.ledger, "q", NULL);
 }
 
 static bool push_one(struct custody *custody)
@@ -317,7 +311,7 @@ static void choose_phase(struct custody *custody)
 	if (custody->phase_left-- > 0)
 		return;
 	custody->phase = (custody->phase + 1) % 3;
-	custody->phase_left = (int)random_below(&custody->random, 40);
+	custody->phase_left = 2 + (int)random_below(&custody->random, 16);
 }
 
 static bool commit(struct custody *custody)
@@ -421,6 +415,10 @@ bool custody_turn(struct custody *custody)
 		take_one(custody, random_below(&custody->random, QUEUES));
 	acknowledge_some(custody, percents[custody->phase]);
 	check_counts(custody);
+	if (store_corrupt(custody->opened.store)) {
+		custody_say(custody, "the store takes its database for corrupt");
+		custody->findings.broken++;
+	}
 	switch (store_pending(custody->opened.store, &unsafe)) {
 	case STORE_CLEAN:
 		return well;
@@ -444,13 +442,14 @@ bool custody_settle(struct custody *custody, int tries)
 struct custody *custody_new(const char *path, enum store_durability durability, enum store_durability promised,
                             uint64_t seed)
 {
-	struct custody *custody = must(calloc(1, sizeof *custody));
+	struct custody *custody = memory_zeroed(sizeof *custody);
 
 	snprintf(custody->path, sizeof custody->path, "%s", path);
 	custody->durability = durability;
 	custody->promised = promised;
 	custody->quiet = durability != promised;
 	custody->random = seed;
+	custody->phase = 2; /* the first is an outage */
 	custody_add_set(custody, (struct set){.sum = custody_mark(NOTE, 0) + custody_mark(LOSSES, 0)});
 	return custody;
 }
@@ -512,6 +511,8 @@ int custody_open(struct custody *custody)
 	memset(custody->last_handed_out, 0, sizeof custody->last_handed_out);
 	memset(custody->live_after, 0, sizeof custody->live_after);
 	memset(custody->counting, true, sizeof custody->counting);
+	for (size_t i = 0; i < custody->n_items; i++)
+		custody->items[i].handed_out = false;
 	return 0;
 }
 
@@ -529,6 +530,7 @@ void custody_take_findings(struct custody *custody, struct findings *findings)
 {
 	findings->lost += custody->findings.lost;
 	findings->invented += custody->findings.invented;
+	findings->broken += custody->findings.broken;
 	findings->out_of_order += custody->findings.out_of_order;
 	custody->findings = (struct findings){0};
 }

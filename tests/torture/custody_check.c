@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "custody_internal.h"
+#include "memory.h"
 
 /* One check: what is opened, and what it has found so far. */
 struct check {
@@ -226,7 +227,7 @@ static void check_integrity(struct check *check, const char *path)
 	sqlite3_close(database);
 }
 
-void custody_check(struct custody *custody, const char *path, bool power_cut, bool adopted, struct findings *findings)
+static void check_all(struct custody *custody, const char *path, bool power_cut, bool adopted, struct findings *findings)
 {
 	struct check check = {.custody = custody, .findings = findings};
 	uint64_t next_seq;
@@ -248,4 +249,11 @@ void custody_check(struct custody *custody, const char *path, bool power_cut, bo
 		adopt(&check, next_seq);
 	opened_close(&check.opened);
 	check_integrity(&check, path);
+}
+
+void custody_check(struct custody *custody, const char *path, bool power_cut, bool adopted, struct findings *findings)
+{
+	memory_ours();
+	check_all(custody, path, power_cut, adopted, findings);
+	memory_theirs();
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
 #include "random.h"
 
 #define SECTOR 512
@@ -59,13 +60,9 @@ struct handle {
 /* SQLite knows file systems by registration only, so here is the one list of disks. */
 static struct disk *all_disks;
 static uint64_t randomness;
-
-static void *must(void *memory)
-{
-	if (!memory)
-		abort(); /* of the test's own memory, there is enough */
-	return memory;
-}
+static struct {
+	int page_size, checkpoint;
+} layout;
 
 /* ---- contents ---- */
 
@@ -73,7 +70,7 @@ static void content_resize(struct content *content, size_t size)
 {
 	if (size > content->room) {
 		content->room = size * 2;
-		content->data = must(realloc(content->data, content->room));
+		content->data = memory_sure(content->data, content->room);
 	}
 	if (size > content->size)
 		memset(content->data + content->size, 0, size - content->size);
@@ -106,7 +103,7 @@ static void content_apply(struct content *content, const struct change *change)
 
 static struct file *file_new(struct disk *disk)
 {
-	struct file *file = must(calloc(1, sizeof *file));
+	struct file *file = memory_zeroed(sizeof *file);
 
 	file->end = &file->changes;
 	file->next = disk->files;
@@ -116,7 +113,7 @@ static struct file *file_new(struct disk *disk)
 
 static void file_change(struct file *file, size_t offset, const void *data, size_t size)
 {
-	struct change *change = must(malloc(sizeof *change + size));
+	struct change *change = memory_sure(NULL, sizeof *change + size);
 
 	*change = (struct change){.offset = offset, .size = size};
 	if (size > 0)
@@ -148,7 +145,7 @@ static struct name *name_of(const struct disk *disk, const char *text)
 
 static struct name *name_new(struct disk *disk, const char *text)
 {
-	struct name *name = must(malloc(sizeof *name + strlen(text) + 1));
+	struct name *name = memory_sure(NULL, sizeof *name + strlen(text) + 1);
 
 	*name = (struct name){.next = disk->names};
 	strcpy(name->text, text);
@@ -193,7 +190,7 @@ static size_t shuffled(const struct file *file, const struct change ***list, uin
 
 	for (const struct change *change = file->changes; change; change = change->next)
 		n++;
-	*list = must(malloc((n + 1) * sizeof **list));
+	*list = memory_sure(NULL, (n + 1) * sizeof **list);
 	n = 0;
 	for (const struct change *change = file->changes; change; change = change->next)
 		(*list)[n++] = change;
@@ -532,9 +529,28 @@ void disk_install(uint64_t seed)
 	sqlite3_vfs_register(&vfs, 1);
 }
 
+static int use_layout(sqlite3 *database, char **err, const void *routines)
+{
+	char sql[64];
+
+	(void)err;
+	(void)routines;
+	snprintf(sql, sizeof sql, "PRAGMA page_size = %d", layout.page_size);
+	sqlite3_wal_autocheckpoint(database, layout.checkpoint);
+	return sqlite3_exec(database, sql, NULL, NULL, NULL);
+}
+
+/* SQLite calls it for each database that it opens. */
+void disk_layout(int page_size, int checkpoint)
+{
+	layout.page_size = page_size;
+	layout.checkpoint = checkpoint;
+	sqlite3_auto_extension((void (*)(void))use_layout);
+}
+
 struct disk *disk_open(const char *name, disk_hook *hook, void *arg)
 {
-	struct disk *disk = must(calloc(1, sizeof *disk));
+	struct disk *disk = memory_zeroed(sizeof *disk);
 
 	snprintf(disk->name, sizeof disk->name, "%s", name);
 	disk_set_hook(disk, hook, arg);

@@ -18,11 +18,6 @@
 #define LIVES 8           /* of a machine, before it gets a new disk */
 #define LIFE_OPERATIONS 900
 
-/* How large pages are, and after how many of them in the log there is a checkpoint. */
-struct layout {
-	int page_size, checkpoint;
-};
-
 struct run {
 	enum store_durability durability, promised;
 	struct custody *custody;
@@ -34,20 +29,7 @@ struct run {
 	struct findings findings;
 };
 
-static struct layout layout;
 static uint64_t seed, cuts_wanted = 500;
-
-/* SQLite calls this for each database it opens. */
-static int use_layout(sqlite3 *database, char **err, const void *routines)
-{
-	char sql[64];
-
-	(void)err;
-	(void)routines;
-	snprintf(sql, sizeof sql, "PRAGMA page_size = %d", layout.page_size);
-	sqlite3_wal_autocheckpoint(database, layout.checkpoint);
-	return sqlite3_exec(database, sql, NULL, NULL, NULL);
-}
 
 /* What is not synced is promised to survive the death of the process only. */
 static enum disk_cut possible(const struct run *run, enum disk_cut cut)
@@ -116,9 +98,10 @@ static void live(struct run *run)
 
 static void use_a_machine(struct run *run)
 {
-	static const struct layout layouts[] = {{512, 4}, {512, 16}, {1024, 40}, {4096, 10}, {4096, 100}};
+	static const int layouts[][2] = {{512, 4}, {512, 16}, {1024, 40}, {4096, 10}, {4096, 100}};
+	const int *layout = layouts[random_below(&run->random, sizeof layouts / sizeof layouts[0])];
 
-	layout = layouts[random_below(&run->random, sizeof layouts / sizeof layouts[0])];
+	disk_layout(layout[0], layout[1]);
 	run->custody = custody_new("main/queue.db", run->durability, run->promised, random_next(&run->random));
 	run->disk = disk_open("main", on_operation, run);
 	for (int life = 0; life < LIVES && run->cuts < run->wanted && !findings_bad(&run->findings); life++) {
@@ -187,7 +170,6 @@ int main(int argc, char **argv)
 	seed = torture_seed(1);
 	if (argc > 1)
 		cuts_wanted = strtoull(argv[1], NULL, 10);
-	sqlite3_auto_extension((void (*)(void))use_layout);
 	RUN(power_cut_full);
 	RUN(power_cut_normal);
 	RUN(kill_off);
