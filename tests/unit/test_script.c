@@ -742,7 +742,7 @@ static void configurations_are_limited(void)
 	    "  will = { topic = 'x', payload = p }, birth = { topic = 'x', payload = p } })) n = n + 1 end");
 	CHECK(did("") && saw("there is no more room") && !world.late_exists);
 	run("while true do mqtt.conn('mqtt://h', 'late') end");
-	CHECK(did("") && saw("one handler call cannot publish more than"));
+	CHECK(did("") && !world.late_exists);
 	CHECK(raises("local s, t = ('x'):rep(60000), {} for i = 1, 1000 do t[i] = s .. i end"
 	             " mqtt.conn('mqtt://h', 'late', { subscribe = t })", ""));
 }
