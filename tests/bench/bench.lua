@@ -151,10 +151,11 @@ end
 function parts.outage(list)
 	for round = 1, settings.rounds do
 		for _, forwarder in ipairs(turn(list, round)) do
-			if forwarder.drain then
+			-- the bars are about Tidegate and the bridge
+			local again = round == 1 or forwarder.key == "tidegate" or forwarder.key == "bridge"
+			if forwarder.drain and again then
 				outage(forwarder, "drain", round, settings.drain, settings.drain)
 			end
-			-- the bars are about Tidegate's
 			if forwarder.long and (round == 1 or forwarder.key == "tidegate") then
 				local drain = forwarder.key == "tidegate" and settings.long or settings.drain
 				outage(forwarder, "long", round, settings.long, forwarder.long == "drain" and drain or 0)
@@ -186,7 +187,7 @@ end
 
 function parts.flash(list)
 	for _, forwarder in ipairs(list) do
-		if forwarder.key == "tidegate" or forwarder.key == "express" then
+		if forwarder.key == "express" then
 			local value = keep(forwarder, "flash", measure.flash(forwarder, settings.rate, settings.flash))
 			note("steady %d messages/s: %-17s %s", settings.rate, forwarder.name,
 				value and ("%.0f bytes a message up, %.0f down"):format(value.up, value.down) or "failed")

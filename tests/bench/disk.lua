@@ -70,12 +70,10 @@ end
 
 --- Unmounts it and removes it. At the end of the program at the latest.
 function mounted:remove()
-	if self.path then
-		run("umount %s", file.quote(self.path))
-		run("rmdir %s", file.quote(self.path))
+	if self.path and run("umount %s; rmdir %s", file.quote(self.path), file.quote(self.path)) then
 		self.path = nil
 	end
-	if self.device then
+	if self.device and not self.path then
 		run("losetup -d /dev/%s; rm -f %s", self.device, file.quote(self.image))
 		self.device = nil
 	end

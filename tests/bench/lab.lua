@@ -128,16 +128,21 @@ function M.broker(directory, name, lines, options)
 	})
 end
 
---- Starts it and waits until it runs.
+--- Starts it and waits until it runs. If it does not, nothing of it is left when this
+-- raises.
 function broker:start()
 	file.write(self.log_path, "")
 	self.process = proc.spawn(self.options.argv(self.config), { stdout = self.log_path, env = self.options.env })
-	await(function()
+	local ok, err = pcall(await, function()
 		if not self.process:running() then
 			M.fail("%s ended:\n%s", self.process.name, file.read(self.log_path))
 		end
 		return file.read(self.log_path):find(self.options.running, 1, true)
 	end, self.process.name .. " runs")
+	if not ok then
+		self.process:destroy()
+		error(err, 0)
+	end
 	return self
 end
 

@@ -93,26 +93,25 @@ local COLUMNS = {
 	{ "bytes written each", "written", "%.0f" },
 }
 
-local function print_row(forwarder, rounds)
+-- What is written is only known where the disk does not fail.
+local function columns_of(event)
+	return table.move(COLUMNS, 1, event == "kill" and #COLUMNS or #COLUMNS - 1, 1, {})
+end
+
+local function print_row(event, forwarder, rounds)
 	local cells = { forwarder.name }
-	if forwarder.missing or not rounds[1] then
-		cells[2] = forwarder.missing or rounds.reason
-		for i = 3, #COLUMNS + 2 do
-			cells[i] = ""
-		end
-	else
-		for i, column in ipairs(COLUMNS) do
-			cells[i + 1] = range(rounds, column[2], column[3])
-		end
-		cells[#cells + 1] = rounds.remark or ""
+	local reason = forwarder.missing or not rounds[1] and rounds.reason:gsub("%s+", " ")
+	for _, column in ipairs(columns_of(event)) do
+		cells[#cells + 1] = reason and "" or range(rounds, column[2], column[3])
 	end
+	cells[#cells + 1] = reason or rounds.remark or ""
 	print("| " .. table.concat(cells, " | ") .. " |")
 	io.stdout:flush()
 end
 
 local function print_head(event)
 	local cells, line = { TITLES[event] }, { "---" }
-	for _, column in ipairs(COLUMNS) do
+	for _, column in ipairs(columns_of(event)) do
 		cells[#cells + 1] = column[1]
 		line[#line + 1] = "---:"
 	end
@@ -143,7 +142,7 @@ lab.main(function()
 			for _, forwarder in ipairs(rows()) do
 				if wanted("LOSSES_ONLY", forwarder.key) then
 					local rounds = measure(event, forwarder, directory)
-					print_row(forwarder, rounds)
+					print_row(event, forwarder, rounds)
 					if forwarder.ours and (not rounds[1] or range(rounds, "lost", "%.0f") ~= "0") then
 						status = 1
 					end
