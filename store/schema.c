@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PAGE_BYTES 1024
 #define SCHEMA_VERSION 2
 #define NUMBER_MAX (UINT64_C(1) << 58)
 
@@ -74,24 +73,15 @@ static int migrate(struct store *store, int64_t version)
 	return store_exec(store, sql);
 }
 
-/* Sets what SQLite has by itself; tests that want it otherwise have set it before. */
-static int prefer(struct store *store, const char *pragma, int usual, int ours)
-{
-	char sql[80];
-
-	snprintf(sql, sizeof sql, "PRAGMA %s", pragma);
-	if (store_integer(store, sql, 0) != usual)
-		return 0;
-	snprintf(sql, sizeof sql, "PRAGMA %s = %d", pragma, ours);
-	return store_exec(store, sql);
-}
-
 /* Of a new file; must precede the first write to it, which is that of the journal mode.
  * A commit of a few messages writes each page that it touches: with small pages, and
- * without pointer maps, that is half as much. */
+ * without pointer maps, that is half as much. 4096 is what SQLite has by itself; tests
+ * that want it otherwise have set it before. */
 static int lay_out(struct store *store)
 {
-	return prefer(store, "page_size", 4096, PAGE_BYTES) < 0 ? -1 : store_exec(store, "PRAGMA auto_vacuum = NONE");
+	if (store_integer(store, "PRAGMA page_size", 0) == 4096 && store_exec(store, "PRAGMA page_size = " STRING(PAGE_BYTES)) < 0)
+		return -1;
+	return store_exec(store, "PRAGMA auto_vacuum = NONE");
 }
 
 int schema_create(struct store *store)
@@ -211,12 +201,15 @@ static int use_wal(struct store *store)
 
 static int configure(struct store *store)
 {
+	char sql[80];
+
 	/* Some distributions switch secure_delete on: then every page that is freed is overwritten and written again. */
-	return lay_out(store) < 0 || use_wal(store) < 0 || prefer(store, "wal_autocheckpoint", 1000, WAL_BYTES / PAGE_BYTES) < 0 ||
-	                       store_exec(store, "PRAGMA synchronous = FULL; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;"
-	                                         "PRAGMA secure_delete = OFF; PRAGMA journal_size_limit = " STRING(WAL_BYTES)) < 0
-	               ? -1
-	               : 0;
+	if (lay_out(store) < 0 || use_wal(store) < 0 ||
+	    store_exec(store, "PRAGMA synchronous = FULL; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;"
+	                      "PRAGMA secure_delete = OFF") < 0)
+		return -1;
+	snprintf(sql, sizeof sql, "PRAGMA wal_autocheckpoint = %d; PRAGMA journal_size_limit = %d", WAL_PAGES, WAL_BYTES);
+	return store_exec(store, sql);
 }
 
 /* The log may be that of a process whose sync failed: reading shows what it wrote, but

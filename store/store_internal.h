@@ -11,9 +11,12 @@
 #ifndef SEQ_BLOCK
 #define SEQ_BLOCK 1048576 /* sequence numbers reserved at a time: a commit for that alone is rare */
 #endif
-#ifndef WAL_BYTES
-#define WAL_BYTES 4194304 /* the log is checkpointed at about this size, and cut back to it */
+/* The log is checkpointed when it has about so many pages, and cut back to their size. */
+#ifndef WAL_PAGES
+#define WAL_PAGES 4096
 #endif
+#define WAL_BYTES (WAL_PAGES * PAGE_BYTES)
+#define PAGE_BYTES 1024
 
 #ifndef LOCK_WAIT_MS
 #define LOCK_WAIT_MS 3000 /* a killed process's lock lives as long as its corpse: restarts are quick */

@@ -659,7 +659,7 @@ static void a_full_disk_leaves_it_as_it_was(void)
 /* The log cannot be written back, but what is in it can be sent. */
 static void a_full_disk_does_not_keep_it_from_opening(void)
 {
-	struct rlimit limit, small = {.rlim_cur = 700000};
+	struct rlimit limit, small = {.rlim_cur = 900000};
 	struct store *store;
 	sqlite3 *killed;
 	pid_t pid;
