@@ -118,9 +118,9 @@ losses: deps-bench ## what a kill, a power cut and a full disk cost Tidegate and
 # ---- testing it ----
 
 test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
-	$(MAKE) all $(BUILD)/load $(BUILD)/shim.so
+	$(MAKE) all $(BUILD)/load $(BUILD)/shim.so $(BUILD)/fail.so
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
-	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate SHIM=$(BUILD)/shim.so tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
+	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate SHIM=$(BUILD)/shim.so FAIL_SHIM=$(BUILD)/fail.so tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
 
 test32: deps-cross ## the unit tests on a 32-bit machine (armhf, under qemu)
 	tests/cross.sh $(STORE_TESTS) $(AGENT_TESTS)
@@ -173,7 +173,7 @@ $(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
 
-LINT_TOOLS = load shim.so slow_sync.so fs_shutdown
+LINT_TOOLS = load fail.so shim.so slow_sync.so fs_shutdown
 
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
@@ -205,6 +205,10 @@ $(TORTURE_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/torture/%.c $(TORTU
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit $(TORTURE_TINY) $(LDFLAGS) $(TORTURE_WRAP) -o $@ $< $(TORTURE_SOURCES) $(STORE_SOURCES) \
 		$(SQLITE_LIBS)
+
+$(BUILD)/fail.so: tests/torture/shim.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -shared -fPIC -o $@ $<
 
 # ---- housekeeping ----
 
