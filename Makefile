@@ -122,6 +122,12 @@ test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed,
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
 	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate SHIM=$(BUILD)/shim.so FAIL_SHIM=$(BUILD)/fail.so tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
 
+torture: deps-test ## kills, power cuts, broken networks and disks in their thousands: about an hour
+	@$(MAKE) --no-print-directory all $(TORTURE_TESTS:%=$(BUILD)/tests/%) $(BUILD)/load $(BUILD)/fail.so
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all
+	@TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate FAIL_SHIM=$(BUILD)/fail.so LOAD=$(BUILD)/load \
+		BUILD=$(BUILD) lua5.4 tests/torture/torture.lua $(ONLY)
+
 test32: deps-cross ## the unit tests on a 32-bit machine (armhf, under qemu)
 	tests/cross.sh $(STORE_TESTS) $(AGENT_TESTS)
 
@@ -221,5 +227,5 @@ clean: ## removes everything that was built
 help:
 	@sed -n 's/^\([a-z0-9]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install demo bench losses test test32 tests lint clean help
+.PHONY: all install demo bench losses test torture test32 tests lint clean help
 -include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)
