@@ -16,7 +16,8 @@
 #define SLOW_MS 10000          /* a collector that was slow is taken to be slow for so long */
 #define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
 #define COMMIT_RETRY_MS 1000
-#define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss */
+#define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss; */
+#define DELETIONS 1000   /* but so many are as cheap to write */
 
 /* ---- who brought what ---- */
 
@@ -142,8 +143,8 @@ static bool is_due(const struct agent *agent, enum store_pending pending, const 
 {
 	const struct custody *custody = &agent->custody;
 
-	if (pending < STORE_UNSAFE)
-		return false;
+	if (pending < STORE_UNSAFE || unsafe->deletions >= DELETIONS)
+		return unsafe->deletions >= DELETIONS;
 	return pending == STORE_URGENT || custody->strict || custody->stopping || unsafe->bytes >= UNSAFE_BYTES ||
 	       sender_is_stuck(agent, unsafe->first);
 }

@@ -326,7 +326,7 @@ uint64_t dead_count(const struct dead *dead)
 
 /* ---- taking part in the store's transaction ---- */
 
-static bool is_dirty(const void *owner)
+static size_t is_dirty(const void *owner)
 {
 	const struct dead *dead = owner;
 

@@ -383,7 +383,7 @@ void ledger_visit(const struct ledger *ledger, void (*visit)(void *arg, const st
 
 /* ---- taking part in the store's transaction ---- */
 
-static bool is_dirty(const void *owner)
+static size_t is_dirty(const void *owner)
 {
 	return ((const struct ledger *)owner)->dirty;
 }

@@ -121,11 +121,9 @@ static bool drop_first(struct queue *queue, struct lane *lane, enum queue_drop w
 
 /* ---- taking part in the store's transaction ---- */
 
-static bool is_dirty(const void *owner)
+static size_t deletions(const void *owner)
 {
-	const struct queue *queue = owner;
-
-	return queue->flight.acknowledged > 0;
+	return ((const struct queue *)owner)->flight.acknowledged;
 }
 
 static void add_unsafe(const void *owner, struct store_unsafe *unsafe)
@@ -222,7 +220,7 @@ struct queue *queue_open(struct store *store, const char *name, struct queue_lim
 	queue->dropped = dropped;
 	queue->arg = arg;
 	queue->participant = (struct participant){.owner = queue,
-	                                          .dirty = is_dirty,
+	                                          .dirty = deletions,
 	                                          .unsafe = add_unsafe,
 	                                          .write = write_changes,
 	                                          .written = changes_written};

@@ -238,7 +238,7 @@ static int reserve_first_seqs(struct store *store)
 	return 0;
 }
 
-static int set_durability(struct store *store, enum store_durability durability)
+int schema_set_durability(struct store *store, enum store_durability durability)
 {
 	static const char *const levels[] = {"PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
 	                                     "PRAGMA synchronous = OFF"};
@@ -308,7 +308,7 @@ enum schema_result schema_open(struct store *store, enum store_durability durabi
 		return judge(store, false, why, size);
 	if (prepare(store) < 0 || load(store) < 0)
 		return judge(store, true, why, size);
-	if (settle_log(store) < 0 || reserve_first_seqs(store) < 0 || set_durability(store, durability) < 0)
+	if (settle_log(store) < 0 || reserve_first_seqs(store) < 0 || schema_set_durability(store, durability) < 0)
 		return judge(store, false, why, size);
 	sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);
 	return SCHEMA_OK;

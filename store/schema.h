@@ -17,6 +17,9 @@ enum schema_result {
  * path), and a file that is not ours was not touched. */
 enum schema_result schema_open(struct store *store, enum store_durability durability, char *why, size_t size);
 
+/* What is synced from now on; not inside a transaction. 0, or -1. */
+int schema_set_durability(struct store *store, enum store_durability durability);
+
 /* The present schema in an open, empty database. 0, or -1. */
 int schema_create(struct store *store);
 

@@ -119,6 +119,7 @@ static struct store *open_file(const char *path, enum store_durability durabilit
 	if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK) {
 		sqlite3_extended_result_codes(store->database, 1);
 		sqlite3_busy_timeout(store->database, LOCK_WAIT_MS);
+		store->durability = durability;
 		*result = schema_open(store, durability, why, size);
 		if (*result == SCHEMA_OK)
 			return store;
@@ -249,16 +250,22 @@ uint64_t store_newest_seq(const struct store *store)
 	return store->next_seq - 1;
 }
 
+/* After a failure always, to see whether it can be written. */
+static bool reserves_seqs(const struct store *store)
+{
+	return store->next_seq + SEQ_BLOCK / 2 > store->seq_limit || store->failing;
+}
+
 int store_reserve_seqs(struct store *store)
 {
-	if (store->next_seq + SEQ_BLOCK / 2 <= store->seq_limit && !store->failing)
+	if (!reserves_seqs(store))
 		return 0;
 	return schema_set_seq_limit(store, store->next_seq + SEQ_BLOCK);
 }
 
 void store_reserved_seqs(struct store *store)
 {
-	if (store->next_seq + SEQ_BLOCK / 2 > store->seq_limit || store->failing)
+	if (reserves_seqs(store))
 		store->seq_limit = store->next_seq + SEQ_BLOCK;
 }
 
@@ -284,7 +291,7 @@ enum store_pending store_pending(const struct store *store, struct store_unsafe 
 	*unsafe = (struct store_unsafe){.first = UINT64_MAX, .urgent = notes_dirty(store) || store->next_seq > store->seq_limit};
 	for (const struct participant *p = store->participants; p; p = p->next) {
 		p->unsafe(p->owner, unsafe);
-		unsafe->deletions = unsafe->deletions || p->dirty(p->owner);
+		unsafe->deletions += p->dirty(p->owner);
 	}
 	if (unsafe->urgent)
 		return STORE_URGENT;
@@ -317,9 +324,23 @@ static void everything_written(struct store *store, bool additions)
 }
 
 /* 0, or -1 with the transaction rolled back. */
+/* Numbers that leave may not come back after a power cut, however much else it takes. */
+static int write_durably(struct store *store, bool additions)
+{
+	bool syncs = additions && store->durability != STORE_FULL && reserves_seqs(store);
+	int result;
+
+	if (syncs && schema_set_durability(store, STORE_FULL) < 0)
+		return -1;
+	result = write_everything(store, additions);
+	if (syncs && schema_set_durability(store, store->durability) < 0)
+		store_failed(store); /* more is synced than was asked for */
+	return result;
+}
+
 static int transact(struct store *store, bool additions, char *err, size_t err_size)
 {
-	if (write_everything(store, additions) == 0) {
+	if (write_durably(store, additions) == 0) {
 		everything_written(store, additions);
 		return 0;
 	}

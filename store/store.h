@@ -91,7 +91,7 @@ uint64_t store_newest_seq(const struct store *store); /* the last one given */
 struct store_unsafe {
 	uint64_t first; /* the lowest sequence number of them: all below are safe. UINT64_MAX: none is unsafe */
 	size_t messages, bytes;
-	bool deletions; /* something to write that is not among them: rows that can go */
+	size_t deletions; /* what else there is to write: rows that can go */
 	bool urgent; /* something that no acknowledgement can make safe */
 };
 

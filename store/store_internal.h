@@ -34,7 +34,7 @@
 /* Embedded in whatever has something to commit. */
 struct participant {
 	void *owner;
-	bool (*dirty)(const void *owner); /* it has something to write beside what is unsafe */
+	size_t (*dirty)(const void *owner); /* how much it has to write beside what is unsafe */
 	void (*unsafe)(const void *owner, struct store_unsafe *unsafe); /* adds what it has to `unsafe` */
 	int (*write)(void *owner, bool additions);    /* inside the transaction, without additions only deletions; 0, or -1 */
 	void (*written)(void *owner, bool additions); /* the transaction is durable */
@@ -48,6 +48,7 @@ struct store {
 	struct participant *participants;
 	struct note *notes; /* all of them: few and short */
 	struct name *names;
+	enum store_durability durability;
 	char instance[33];
 	uint64_t next_seq;
 	uint64_t seq_limit; /* as on disk: a new process starts there */

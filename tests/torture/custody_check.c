@@ -170,7 +170,7 @@ static void check_names(struct check *check)
  * commits, it may undo that of their reservation, too. */
 static void check_numbers(struct check *check, uint64_t next_seq)
 {
-	if (!check->may_go_back && next_seq <= check->custody->exposed) {
+	if (next_seq <= check->custody->exposed) {
 		custody_say(check->custody, "sequence numbers are used again: %llu was seen",
 		            (unsigned long long)check->custody->exposed);
 		check->findings->reused++;

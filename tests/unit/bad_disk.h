@@ -9,7 +9,7 @@
 /* What fails: nothing, what adds rows, or everything. */
 enum bad_disk { DISK_GOOD, DISK_FULL, DISK_BROKEN };
 
-static inline bool bad_disk_dirty(const void *owner)
+static inline size_t bad_disk_dirty(const void *owner)
 {
 	return *(const enum bad_disk *)owner != DISK_GOOD;
 }
