@@ -2,6 +2,7 @@
  * is, and that it can be written at all. */
 #include "schema.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,8 +220,11 @@ static int configure(struct store *store)
 static int settle_log(struct store *store)
 {
 	int result = sqlite3_wal_checkpoint_v2(store->database, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	int number = sqlite3_system_errno(store->database);
+	bool full = (result & 0xff) == SQLITE_FULL ||
+	            (result == SQLITE_IOERR_WRITE && (number == EFBIG || number == EDQUOT)); /* a limit or quota */
 
-	return result == SQLITE_OK || (result & 0xff) == SQLITE_FULL ? 0 : -1;
+	return result == SQLITE_OK || full ? 0 : -1;
 }
 
 /* A place can look writable and fail at the first write: so write for real, and
