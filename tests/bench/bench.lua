@@ -81,7 +81,7 @@ local candidates = {
 	forwarders.python {
 		key = "python",
 		about = "paho-mqtt, window 100, WAL, synchronous=FULL, a commit per message",
-		long = "drain", slow_share = 0.01,
+		drain = true, slow_share = 0.01,
 	},
 }
 
