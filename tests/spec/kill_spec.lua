@@ -7,7 +7,7 @@ local need = require "lib.need"
 local scenes = require "torture.scene"
 
 local RATE = 15000 -- messages a second offered: more than it takes to hurt
-local CYCLES = figures.sized(5, 170) -- of each kind
+local CYCLES = figures.sized(3, 170) -- of each kind
 
 -- What the uplink does meanwhile: a function called in each cycle, seconds into it.
 local uplinks = {

@@ -204,7 +204,7 @@ describe("a firewall that drops packets:", function()
 			for _, port in ipairs { core, field } do
 				scene:wait_progress(200)
 				network.drop(port)
-				scenes.go_on(1.5)
+				scenes.go_on(1)
 				network.pass()
 			end
 		end

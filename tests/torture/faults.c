@@ -4,7 +4,7 @@
  * is lost, at once and after a power cut; store_commit() tells the truth; and when it is
  * over, work goes on.
  *
- *	faults [STEP]	n goes up by 1 to STEP at random, where there are many by more; default: 9
+ *	faults [STEP]	n goes up by 1 to STEP at random, where there are many by more; default: 12
  *
  * TORTURE_SEED repeats a run. */
 #include <sqlite3.h>
@@ -37,7 +37,7 @@ struct run {
 };
 
 static uint64_t seed;
-static unsigned step = 9;
+static unsigned step = 12;
 
 static int on_operation(void *arg, struct disk *disk, enum disk_operation operation, bool after)
 {
