@@ -60,9 +60,7 @@ struct handle {
 /* SQLite knows file systems by registration only, so here is the one list of disks. */
 static struct disk *all_disks;
 static uint64_t randomness;
-static struct {
-	int page_size, checkpoint;
-} layout;
+static int page_bytes = 4096;
 
 /* ---- contents ---- */
 
@@ -529,23 +527,21 @@ void disk_install(uint64_t seed)
 	sqlite3_vfs_register(&vfs, 1);
 }
 
-static int use_layout(sqlite3 *database, char **err, const void *routines)
+static int use_page_size(sqlite3 *database, char **err, const void *routines)
 {
 	char sql[64];
 
 	(void)err;
 	(void)routines;
-	snprintf(sql, sizeof sql, "PRAGMA page_size = %d", layout.page_size);
-	sqlite3_wal_autocheckpoint(database, layout.checkpoint);
+	snprintf(sql, sizeof sql, "PRAGMA page_size = %d", page_bytes);
 	return sqlite3_exec(database, sql, NULL, NULL, NULL);
 }
 
 /* SQLite calls it for each database that it opens. */
-void disk_layout(int page_size, int checkpoint)
+void disk_page_size(int bytes)
 {
-	layout.page_size = page_size;
-	layout.checkpoint = checkpoint;
-	sqlite3_auto_extension((void (*)(void))use_layout);
+	page_bytes = bytes;
+	sqlite3_auto_extension((void (*)(void))use_page_size);
 }
 
 struct disk *disk_open(const char *name, disk_hook *hook, void *arg)

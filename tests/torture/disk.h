@@ -44,9 +44,8 @@ enum disk_cut {
 /* Makes this SQLite's default file system. Names are "DISK/FILE". */
 void disk_install(uint64_t seed);
 
-/* How large the pages of databases are from now on, and after how many of them in the
- * log there is a checkpoint. */
-void disk_layout(int page_size, int checkpoint);
+/* How large the pages of new databases are from now on. */
+void disk_page_size(int bytes);
 
 /* An empty disk of that name. Its hook may be NULL. disk_close() frees it: no file of it
  * may be open. */

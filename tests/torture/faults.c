@@ -200,7 +200,7 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		step = (unsigned)strtoul(argv[1], NULL, 10);
 	memory_install();
-	disk_layout(512, 8);
+	disk_page_size(512);
 	RUN(every_system_call);
 	RUN(every_allocation);
 	return test_end();

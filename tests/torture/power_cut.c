@@ -98,10 +98,9 @@ static void live(struct run *run)
 
 static void use_a_machine(struct run *run)
 {
-	static const int layouts[][2] = {{512, 4}, {512, 16}, {1024, 40}, {4096, 10}, {4096, 100}};
-	const int *layout = layouts[random_below(&run->random, sizeof layouts / sizeof layouts[0])];
+	static const int page_sizes[] = {512, 1024, 4096};
 
-	disk_layout(layout[0], layout[1]);
+	disk_page_size(page_sizes[random_below(&run->random, 3)]);
 	run->custody = custody_new("main/queue.db", run->durability, run->promised, random_next(&run->random));
 	run->disk = disk_open("main", on_operation, run);
 	for (int life = 0; life < LIVES && run->cuts < run->wanted && !findings_bad(&run->findings); life++) {
