@@ -53,7 +53,7 @@ AGENT_SOURCES = agent/answer.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
-                agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/run.c \
+                agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/route.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c \
                 agent/dead_letters.c \
                 agent/losses.c \

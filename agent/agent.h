@@ -14,6 +14,7 @@
 #include "buffer.h"
 #include "log_limit.h"
 #include "loop.h"
+#include "route.h"
 #include "script.h"
 
 struct control;
@@ -24,24 +25,6 @@ struct link;
 struct poison;
 struct queue;
 struct store;
-
-/* A link with its queue and what carries one to the other. */
-struct route {
-	struct link *link;
-	struct queue *queue;
-	struct forward *forward;
-	struct agent *agent;
-	struct queue_config policy;
-	uint64_t brought_to;  /* the newest entry that its messages led to */
-	unsigned waiting;     /* messages read and not acknowledged yet */
-	bool lacks_room;      /* it is held because a queue is full */
-	bool counting;        /* what an earlier process left in its queue */
-	bool old_qos2;  /* an earlier process sent at QoS 2 */
-	bool sent_qos2; /* noted in the store: see link_discard_session() */
-	/* Of a link that a script opens: until its handler has returned, and if it failed. */
-	enum { ROUTE_SETTLED, ROUTE_RESERVED, ROUTE_FORGOTTEN } standing;
-	struct route *next;
-};
 
 struct agent {
 	struct config *config;
@@ -73,30 +56,11 @@ struct agent {
 	enum { RUNNING, DRAINING, LEAVING } phase; /* stopping takes two steps, see run.c */
 };
 
-struct route *agent_route_of(struct agent *agent, const struct link *link);
-struct route *agent_route_named(struct agent *agent, const char *name);
-
-/* A message is lost for good: says and counts it. */
-void agent_lost(struct route *route, const struct message *message, const char *reason);
-
-/* Notes what is going to be acknowledged, for the transaction that makes its effects
- * durable. */
-void agent_note_received(struct agent *agent);
-
 struct script *agent_script_of(const struct agent *agent, uint32_t origin);
-
-/* How the route's queue is limited and emptied from now on. */
-void agent_set_policy(struct route *route, const struct queue_config *policy);
 
 /* Brings the time of a queued message in line with the wall clock, which may have been
  * set since, or marks it as uncertain. */
 void agent_correct_time(const struct agent *agent, struct message *message);
-
-/* Makes a route; takes `config`. NULL with the reason in `err`. */
-struct route *agent_add_route(struct agent *agent, struct link_config *config, char *err, size_t err_size);
-
-/* Notes that QoS 2 leaves on this route, for the next process. */
-void agent_note_qos2(struct agent *agent, struct route *route);
 
 /* Fills agent->host (host.c). */
 void agent_host_init(struct agent *agent);

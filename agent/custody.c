@@ -105,7 +105,7 @@ static void commit(struct agent *agent)
 
 	loop_timer_cancel(agent->loop, &custody->deletions);
 	loop_timer_cancel(agent->loop, &custody->linger);
-	agent_note_received(agent);
+	route_note_received(agent);
 	if (store_commit(agent->store, err, sizeof err) == STORE_OK) {
 		if (custody->failing)
 			log_info("store", "the store can be written again; links released");

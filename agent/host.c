@@ -17,14 +17,14 @@
 
 static struct link *link_named(void *arg, const char *name)
 {
-	struct route *route = agent_route_named(arg, name);
+	struct route *route = route_named(arg, name);
 
 	return route && route->standing != ROUTE_FORGOTTEN ? route->link : NULL;
 }
 
 static bool link_known(void *arg, const struct link *link)
 {
-	const struct route *route = agent_route_of(arg, link);
+	const struct route *route = route_of(arg, link);
 
 	return route && route->standing != ROUTE_FORGOTTEN;
 }
@@ -61,13 +61,13 @@ static struct route *add_empty_route(struct agent *agent, const char *name, char
 		return NULL;
 	}
 	config->window = 1;
-	return agent_add_route(agent, config, err, err_size);
+	return route_add(agent, config, err, err_size);
 }
 
 static struct link *link_reserve(void *arg, const char *name, char *err, size_t err_size)
 {
 	struct agent *agent = arg;
-	struct route *route = agent_route_named(agent, name);
+	struct route *route = route_named(agent, name);
 
 	if (route && route->standing != ROUTE_FORGOTTEN)
 		return route->link;
@@ -85,7 +85,7 @@ static struct link *link_reserve(void *arg, const char *name, char *err, size_t 
 static void link_forget(void *arg, struct link *link)
 {
 	struct agent *agent = arg;
-	struct route *route = agent_route_of(agent, link);
+	struct route *route = route_of(agent, link);
 
 	if (!route || route->standing != ROUTE_RESERVED)
 		return;
@@ -114,7 +114,7 @@ static const char *name_of_link(void *arg, const struct link *link)
 
 static uint64_t link_depth(void *arg, const struct link *link)
 {
-	struct route *route = agent_route_of(arg, link);
+	struct route *route = route_of(arg, link);
 
 	return route ? queue_messages(route->queue) : 0;
 }
@@ -130,7 +130,7 @@ static uint64_t next_seq(void *arg)
 static const char *refuses(void *arg, struct link *link, const struct message *message)
 {
 	struct agent *agent = arg;
-	struct route *route = agent_route_of(agent, link);
+	struct route *route = route_of(agent, link);
 	enum queue_overflow overflow = route->policy.overflow;
 
 	if (agent->custody.failing)
@@ -138,7 +138,7 @@ static const char *refuses(void *arg, struct link *link, const struct message *m
 	if (overflow == QUEUE_DROP_OLDEST || !queue_full(route->queue) || (overflow == QUEUE_HOLD && agent->custody.from))
 		return NULL;
 	if (overflow == QUEUE_DROP_NEWEST)
-		agent_lost(route, message, "overflow");
+		route_lost(route, message, "overflow");
 	return "queue full";
 }
 
@@ -173,7 +173,7 @@ static int64_t sooner(int64_t one, int64_t other)
 static void publish(void *arg, struct link *link, const struct message *message)
 {
 	struct agent *agent = arg;
-	struct route *route = agent_route_of(agent, link);
+	struct route *route = route_of(agent, link);
 	struct message stamped = *message;
 	int64_t ttl_ms = sooner(message->expires_ms, take_expiry(agent, &stamped));
 
@@ -182,7 +182,7 @@ static void publish(void *arg, struct link *link, const struct message *message)
 	stamped.age_ms = clock_age_ms(&agent->clock);
 	stamped.expires_ms = ttl_ms ? stamped.age_ms + ttl_ms : 0;
 	if (message->qos == 2)
-		agent_note_qos2(agent, route);
+		route_note_qos2(agent, route);
 	if (queue_push(route->queue, &stamped) == QUEUE_ERROR) {
 		log_error("agent", "message %llu not queued: out of memory", (unsigned long long)message->seq);
 		agent->out_of_memory = true;
@@ -211,10 +211,10 @@ static void unsubscribe(void *arg, struct link *link, const char *filter)
 static void connect_link(void *arg, struct link *link, struct link_config *config)
 {
 	struct agent *agent = arg;
-	struct route *route = agent_route_of(agent, link);
+	struct route *route = route_of(agent, link);
 
 	route->standing = ROUTE_SETTLED;
-	agent_set_policy(route, &config->queue);
+	route_set_policy(route, &config->queue);
 	if (config->is_default || !agent->default_route)
 		agent->default_route = route;
 	link_configure(link, config);

@@ -1,0 +1,59 @@
+/* A route: a link, the queue of what goes out on it, and the forward that carries one to
+ * the other. Links bring messages to the scripts, whose effects join the queues. */
+#ifndef TIDEGATE_ROUTE_H
+#define TIDEGATE_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+
+struct agent;
+struct forward;
+struct link;
+struct message;
+struct queue;
+
+struct route {
+	struct link *link;
+	struct queue *queue;
+	struct forward *forward;
+	struct agent *agent;
+	struct queue_config policy;
+	uint64_t brought_to;  /* the newest entry that its messages led to */
+	unsigned waiting;     /* messages read and not acknowledged yet */
+	bool lacks_room;      /* it is held because a queue is full */
+	bool counting;        /* what an earlier process left in its queue */
+	bool old_qos2;  /* an earlier process sent at QoS 2 */
+	bool sent_qos2; /* noted in the store: see link_discard_session() */
+	/* Of a link that a script opens: until its handler has returned, and if it failed. */
+	enum { ROUTE_SETTLED, ROUTE_RESERVED, ROUTE_FORGOTTEN } standing;
+	struct route *next;
+};
+
+/* Makes a route and appends it; takes `config`. NULL with the reason in `err`. */
+struct route *route_add(struct agent *agent, struct link_config *config, char *err, size_t err_size);
+void route_close(struct route *route);
+
+/* Connects, unless a script said that it should not. */
+void route_start(struct route *route);
+
+struct route *route_of(struct agent *agent, const struct link *link);
+struct route *route_named(struct agent *agent, const char *name); /* NULL: there is none */
+
+/* How its queue is limited and emptied from now on. */
+void route_set_policy(struct route *route, const struct queue_config *policy);
+
+/* A message for it is lost for good: logs it, counts it, and puts it on record. */
+void route_lost(struct route *route, const struct message *message, const char *reason);
+
+/* Notes what the links are going to acknowledge, for the transaction that makes its
+ * effects durable; and whether a commit should be made for that alone. */
+void route_note_received(struct agent *agent);
+bool route_received_due(const struct agent *agent);
+
+/* Notes that QoS 2 leaves on it, for the next process. */
+void route_note_qos2(struct agent *agent, struct route *route);
+
+#endif
