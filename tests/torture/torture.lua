@@ -12,7 +12,7 @@ local seed = os.getenv("TORTURE_SEED") or tostring(os.time() % 100000)
 
 -- What runs: a name and a command.
 local tests = {
-	{ "power_cut", build .. "/tests/power_cut 10000" },
+	{ "power_cut", build .. "/tests/power_cut 50000" },
 	{ "faults", build .. "/tests/faults 1" },
 	{ "pages", build .. "/tests/pages 0" },
 }
