@@ -353,23 +353,30 @@ static int transact(struct store *store, bool additions, char *err, size_t err_s
 	return -1;
 }
 
+/* What is free on the disk and in the file, where deleted rows were. */
+static uint64_t free_bytes(struct store *store, const struct statvfs *disk)
+{
+	int64_t pages = store_integer(store, "PRAGMA freelist_count", 0);
+
+	return (uint64_t)disk->f_bavail * disk->f_frsize + (uint64_t)(pages * store_integer(store, "PRAGMA page_size", 0));
+}
+
 /* Deletions need space too, before they give any back: for their frames in the
- * write-ahead log and for the checkpoint after it. */
+ * write-ahead log and for the checkpoint after it. On a small disk much of the rest is
+ * the log, which keeps its size: so it is written back and cut before it comes to that. */
 static bool has_space(struct store *store)
 {
 	struct statvfs disk;
-	uint64_t total, available, reserve;
+	uint64_t total, reserve;
 
 	if (statvfs(store->path, &disk) < 0)
 		return true; /* the commit will tell */
 	total = (uint64_t)disk.f_blocks * disk.f_frsize;
-	available = (uint64_t)disk.f_bavail * disk.f_frsize;
 	reserve = total / 2 < SPACE_RESERVE ? total / 2 : SPACE_RESERVE;
-	if (available >= reserve)
+	if ((uint64_t)disk.f_bavail * disk.f_frsize >= reserve || free_bytes(store, &disk) >= reserve)
 		return true;
-	/* Deleted rows leave free pages in the file. */
-	available += (uint64_t)(store_integer(store, "PRAGMA freelist_count", 0) * store_integer(store, "PRAGMA page_size", 0));
-	return available >= reserve;
+	return store_exec(store, "PRAGMA wal_checkpoint(TRUNCATE)") == 0 && statvfs(store->path, &disk) == 0 &&
+	       free_bytes(store, &disk) >= reserve;
 }
 
 /* After a failure something is always written, the reservation at least: to see whether

@@ -5,7 +5,7 @@ local loop = require "lib.loop"
 local need = require "lib.need"
 local scenes = require "torture.scene"
 
-local SIZE = figures.sized(8, 24) -- megabytes
+local SIZE = figures.sized(6, 24) -- megabytes
 local script = [[
 	local weight = ("x"):rep(2000)
 	function on_message(topic, payload)
