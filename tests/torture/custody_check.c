@@ -227,7 +227,8 @@ static void check_integrity(struct check *check, const char *path)
 	sqlite3_close(database);
 }
 
-static void check_all(struct custody *custody, const char *path, bool power_cut, bool adopted, struct findings *findings)
+static void check_all(struct custody *custody, const char *path, bool power_cut, bool adopted,
+                      struct findings *findings)
 {
 	struct check check = {.custody = custody, .findings = findings};
 	uint64_t next_seq;

@@ -394,11 +394,12 @@ static const sqlite3_io_methods methods = {
 static struct disk *disk_of(const char *path, const char **file)
 {
 	const char *slash = path ? strchr(path, '/') : NULL;
+	size_t length = slash ? (size_t)(slash - path) : 0;
 	struct disk *disk = all_disks;
 
 	if (!slash)
 		return NULL;
-	while (disk && (strlen(disk->name) != (size_t)(slash - path) || strncmp(disk->name, path, (size_t)(slash - path)) != 0))
+	while (disk && (strlen(disk->name) != length || strncmp(disk->name, path, length) != 0))
 		disk = disk->next;
 	*file = slash + 1;
 	return disk;

@@ -18,7 +18,8 @@ static inline double seconds_now(void)
 }
 
 /* `more` is what else there is to say, or "". */
-static inline void print_figures(const char *test, const struct findings *f, double seconds, uint64_t seed, const char *more)
+static inline void print_figures(const char *test, const struct findings *f, double seconds, uint64_t seed,
+                                 const char *more)
 {
 	printf("figures: {\"test\":\"%s\",\"cases\":%" PRIu64 ",\"promised\":%" PRIu64 ",\"lost\":%" PRIu64
 	       ",\"invented\":%" PRIu64 ",\"out_of_order\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"taken_back\":%" PRIu64
