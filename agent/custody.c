@@ -1,6 +1,8 @@
 /* The policy of commits. A sender that waits for its acknowledgements is not let
  * wait for `linger`: when as many of its messages are unsafe as a broker keeps in
- * flight, or when they wait for their own link, a commit follows at once. */
+ * flight, the collector has a moment to acknowledge them, which is cheaper than a
+ * commit and mostly as fast; a commit follows if it does not, and at once while it is
+ * known to be away or slow, or when the messages wait for their own link. */
 #include "custody.h"
 
 #include <stddef.h>
@@ -13,7 +15,8 @@
 #include "store.h"
 
 #define SENDER_WINDOW 20       /* what mosquitto keeps in flight to a client: max_inflight_messages */
-#define SLOW_MS 10000          /* a collector that was slow is taken to be slow for so long */
+#define STUCK_MS 25            /* a stuck sender waits so long for the collector; more would slow it down */
+#define SLOW_MS 2000           /* a collector that was slow is taken to be slow for so long */
 #define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
 #define COMMIT_RETRY_MS 1000
 #define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss; */
@@ -78,7 +81,7 @@ static void hold_links(struct agent *agent, uint64_t first_unsafe)
 		bool unsafe = waits_for(route, first_unsafe);
 
 		if (!unsafe)
-			route->waiting = 0;
+			route->waiting = route->stuck_since_ms = 0;
 		route->lacks_room = route->lacks_room && lacks_room(agent, route);
 		if (route->lacks_room || (agent->custody.failing && link_brings(route->link)))
 			link_hold(route->link, LINK_HELD);
@@ -124,29 +127,68 @@ static void commit_on_timer(void *arg)
 	commit(arg);
 }
 
-/* More has come already; or as many messages wait for their acknowledgement as brokers
- * send without any; or they wait for what only this link can carry away. */
-static bool is_stuck(const struct route *route)
+static void wake_up(void *arg)
 {
-	return link_unread(route->link) || route->waiting >= SENDER_WINDOW || queue_unsafe(route->queue) > 0;
+	(void)arg; /* the step follows */
 }
 
-static bool sender_is_stuck(const struct agent *agent, uint64_t first_unsafe)
+/* More has come already, or as many messages wait for their acknowledgement as brokers
+ * send without any. */
+static bool is_stuck(const struct route *route)
+{
+	return link_unread(route->link) || route->waiting >= SENDER_WINDOW;
+}
+
+/* Some link brought what only itself can carry away. */
+static bool one_waits_for_itself(const struct agent *agent, uint64_t first_unsafe)
 {
 	for (const struct route *route = agent->routes; route; route = route->next)
-		if (waits_for(route, first_unsafe) && is_stuck(route))
+		if (waits_for(route, first_unsafe) && queue_unsafe(route->queue) > 0)
 			return true;
 	return false;
 }
 
-static bool is_due(const struct agent *agent, enum store_pending pending, const struct store_unsafe *unsafe)
+/* How long a sender has been stuck, at most. */
+static int64_t longest_stuck_ms(struct agent *agent, uint64_t first_unsafe)
+{
+	int64_t now_ms = loop_now_ms(agent->loop), longest_ms = -1;
+
+	for (struct route *route = agent->routes; route; route = route->next) {
+		if (!waits_for(route, first_unsafe) || !is_stuck(route))
+			continue;
+		if (route->stuck_since_ms == 0)
+			route->stuck_since_ms = now_ms;
+		if (now_ms - route->stuck_since_ms > longest_ms)
+			longest_ms = now_ms - route->stuck_since_ms;
+	}
+	return longest_ms;
+}
+
+/* A sender has waited long enough. */
+static bool one_is_impatient(struct agent *agent, uint64_t first_unsafe)
+{
+	struct custody *custody = &agent->custody;
+	int64_t stuck_ms = longest_stuck_ms(agent, first_unsafe), now_ms = loop_now_ms(agent->loop);
+
+	if (stuck_ms < 0 || only_a_commit_helps(agent))
+		return stuck_ms >= 0;
+	if (stuck_ms < STUCK_MS) {
+		if (!custody->stuck.armed)
+			loop_timer_set(agent->loop, &custody->stuck, now_ms + STUCK_MS - stuck_ms);
+		return false;
+	}
+	custody->slow_until_ms = now_ms + SLOW_MS;
+	return true;
+}
+
+static bool is_due(struct agent *agent, enum store_pending pending, const struct store_unsafe *unsafe)
 {
 	const struct custody *custody = &agent->custody;
 
 	if (pending < STORE_UNSAFE || unsafe->deletions >= DELETIONS)
 		return unsafe->deletions >= DELETIONS;
 	return pending == STORE_URGENT || custody->strict || custody->stopping || unsafe->bytes >= UNSAFE_BYTES ||
-	       sender_is_stuck(agent, unsafe->first);
+	       one_waits_for_itself(agent, unsafe->first) || one_is_impatient(agent, unsafe->first);
 }
 
 /* Without a clock in the store: what was there `linger` ago and is still unsafe has a
@@ -201,6 +243,7 @@ void custody_init(struct agent *agent, int64_t linger_ms)
 	        .strict = linger_ms == 0,
 	        .linger_ms = linger_ms,
 	        .linger = {.fire = on_linger, .arg = agent},
+	        .stuck = {.fire = wake_up},
 	        .retry = {.fire = commit_on_timer, .arg = agent},
 	        .deletions = {.fire = commit_on_timer, .arg = agent},
 	};

@@ -27,9 +27,10 @@ struct custody {
 	bool failing;        /* the last commit failed */
 	bool stopping;       /* commit what there is in every turn */
 	struct route *from;  /* the link whose message the scripts have now */
-	int64_t slow_until_ms; /* linger ran out: the collector does not keep up */
+	int64_t slow_until_ms; /* the collector did not answer in time */
 	uint64_t marks[CUSTODY_MARKS]; /* the newest seq, a quarter of linger apart; the first is the oldest */
 	struct loop_timer linger;
+	struct loop_timer stuck;     /* a sender has waited long enough */
 	struct loop_timer retry;     /* of a commit that failed */
 	struct loop_timer deletions; /* nothing else waits: no hurry */
 };

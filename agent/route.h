@@ -22,7 +22,8 @@ struct route {
 	struct agent *agent;
 	struct queue_config policy;
 	uint64_t brought_to;  /* the newest entry that its messages led to */
-	unsigned waiting;     /* messages read and not acknowledged yet */
+	int64_t waiting;        /* messages read and not acknowledged yet */
+	int64_t stuck_since_ms; /* its sender can send no more until they are; 0: it can */
 	bool lacks_room;      /* it is held because a queue is full */
 	bool counting;        /* what an earlier process left in its queue */
 	bool old_qos2;  /* an earlier process sent at QoS 2 */
