@@ -210,8 +210,10 @@ static void on_socket(void *arg, short revents)
 	link->refusing = NULL;
 	more = link->ops->read(link->transport, TURN_MESSAGES, TURN_MS, err, sizeof err);
 	link->unread = more > 0;
-	if (link->greeted && link->state == GREETING && more >= 0)
+	if (link->greeted && link->state == GREETING && more >= 0) {
 		go_up(link);
+		connection_watch(link, link->hold != LINK_HELD);
+	}
 	if (more >= 0 && link->refusing)
 		snprintf(err, sizeof err, "%s", link->refusing);
 	if (more < 0 || link->refusing)

@@ -32,8 +32,10 @@ void custody_begin(struct agent *agent, struct route *route)
 
 void custody_brought(struct agent *agent, uint64_t seq)
 {
-	if (agent->custody.from)
-		agent->custody.from->brought_to = seq;
+	struct route *from = agent->custody.from;
+
+	if (from && from->brought_to < seq)
+		from->brought_to = seq;
 }
 
 void custody_end(struct agent *agent)
@@ -53,12 +55,14 @@ static bool is_full(const struct route *route)
 	return route->policy.overflow == QUEUE_HOLD && queue_full(route->queue);
 }
 
-/* A link whose own queue is full must go on: it has to empty it. */
+/* A link that has something to carry must go on. */
 static bool lacks_room(const struct agent *agent, const struct route *route)
 {
+	if (agent->custody.stopping || queue_messages(route->queue) > 0 || !link_brings(route->link))
+		return false;
 	for (const struct route *other = agent->routes; other; other = other->next)
-		if (other != route && is_full(other))
-			return link_brings(route->link);
+		if (is_full(other))
+			return true;
 	return false;
 }
 
@@ -80,9 +84,10 @@ static void hold_links(struct agent *agent, uint64_t first_unsafe)
 	for (struct route *route = agent->routes; route; route = route->next) {
 		bool unsafe = waits_for(route, first_unsafe);
 
+		/* What has become safe is acknowledged before it waits for room. */
+		route->lacks_room = route->lacks_room && (unsafe || route->waiting == 0) && lacks_room(agent, route);
 		if (!unsafe)
 			route->waiting = route->stuck_since_ms = 0;
-		route->lacks_room = route->lacks_room && lacks_room(agent, route);
 		if (route->lacks_room || (agent->custody.failing && link_brings(route->link)))
 			link_hold(route->link, LINK_HELD);
 		else

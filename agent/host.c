@@ -152,7 +152,7 @@ static int64_t take_expiry(struct agent *agent, struct message *message)
 
 	while (properties_next(&run, &property))
 		if (property.id == PROPERTY_MESSAGE_EXPIRY)
-			expiry_ms = (int64_t)property.number * 1000;
+			expiry_ms = property.number ? (int64_t)property.number * 1000 : 1; /* 0: now or never */
 	if (expiry_ms == 0)
 		return 0;
 	agent->properties.size = 0;

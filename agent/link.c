@@ -370,7 +370,7 @@ void link_flush(struct link *link)
 {
 	char err[256];
 
-	if (link->hold != LINK_FLOWS)
+	if (link->hold != LINK_FLOWS && link->state != GREETING) /* what greets has brought nothing yet */
 		return;
 	if (link->next_config)
 		reconfigure(link);

@@ -81,8 +81,7 @@ void losses_add(struct agent *agent, struct route *route, uint64_t seq, const st
 		return;
 	if (message)
 		snprintf(topic, sizeof topic, "%.*s", (int)message->topic.size, (const char *)message->topic.data);
-	if (agent->custody.from && agent->custody.from->brought_to < seq) /* a reading that is given up at once */
-		custody_brought(agent, seq);
+	custody_brought(agent, seq); /* a reading that is given up at once */
 	if (ledger_add(agent->ledger, &loss) < 0)
 		log_error("agent", "out of memory: the record of losses is not exact");
 	if (link_connected(route->link))
@@ -159,6 +158,10 @@ void losses_report(struct agent *agent, struct route *route)
 
 	if (!ledger_unreported(agent->ledger, link_name(route->link)))
 		return;
+	if (queue_has_reports(route->queue)) { /* one after the other: so there are not more of them than of records */
+		report_later(agent);
+		return;
+	}
 	ledger_report(agent->ledger, link_name(route->link), queue_report, &reporting);
 	if (ledger_unreported(agent->ledger, link_name(route->link))) /* no memory */
 		report_later(agent);

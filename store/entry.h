@@ -9,7 +9,7 @@ struct entry {
 	struct entry *next;                   /* in the list it waits in */
 	struct entry *older, *newer;          /* among the unsaved ones, in order of seq */
 	bool saved;                           /* on disk */
-	enum { WAITING, BEHIND, HANDED } place; /* of an unsaved one: see struct lane in queue.c */
+	enum { WAITING, BEHIND, HANDED } place; /* of an unsaved one: see lane.h */
 	struct message message;
 	char bytes[];
 };

@@ -83,12 +83,12 @@ int lane_load(struct lane *lane, struct rows *rows, const struct flight *flight)
 
 	if (lane->waiting.head || all_loaded(lane))
 		return 0;
-	if (rows_load(rows, lane->loaded_to, lane->body_to, take_row, &loading, &complete) < 0 || loading.failed)
-		return lane->waiting.head ? 0 : -1;
-	if (complete)
+	if (rows_load(rows, lane->loaded_to, lane->body_to, take_row, &loading, &complete) < 0)
+		loading.failed = true;
+	if (complete && !loading.failed)
 		lane->loaded_to = lane->body_to;
 	close_up(lane);
-	return 0;
+	return loading.failed && !lane->waiting.head ? -1 : 0;
 }
 
 void lane_append(struct lane *lane, struct entry *entry)

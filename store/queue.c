@@ -14,6 +14,7 @@
 #include "rows.h"
 
 #define PRIORITIES (QUEUE_PRIORITY_REPORT + 1)
+#define DROP_MAX 1000   /* given up at a time */
 #define COUNT_ROWS 4096 /* at a time, about a millisecond */
 
 struct queue {
@@ -34,6 +35,7 @@ struct queue {
 	struct entry *looked_up; /* what queue_lookup() read last */
 	uint64_t pushed_to;      /* the last seq pushed */
 	uint64_t messages, bytes;
+	uint64_t reports, report_bytes; /* the agent's own among those */
 	uint64_t found_to;    /* seq: rows up to it are an earlier process's, */
 	int64_t uncounted_to; /* key: of which those up to it are not in `messages` yet */
 	int64_t latest_age_ms;
@@ -75,10 +77,24 @@ static bool is_counted(const struct queue *queue, uint64_t seq, unsigned priorit
 	return seq > queue->found_to || rows_key(seq, priority) > queue->uncounted_to;
 }
 
-static void uncount(struct queue *queue, size_t size)
+static void count(struct queue *queue, unsigned priority, size_t size)
+{
+	queue->messages++;
+	queue->bytes += size;
+	if (priority == QUEUE_PRIORITY_REPORT) {
+		queue->reports++;
+		queue->report_bytes += size;
+	}
+}
+
+static void uncount(struct queue *queue, unsigned priority, size_t size)
 {
 	queue->messages--;
 	queue->bytes -= size;
+	if (priority == QUEUE_PRIORITY_REPORT) {
+		queue->reports--;
+		queue->report_bytes -= size;
+	}
 	if (queue->messages == 0 && queue->uncounted_to == INT64_MIN)
 		queue->may_expire = false;
 }
@@ -103,7 +119,7 @@ static struct handed *hand_out(struct queue *queue, struct lane *lane)
 static void finish(struct queue *queue, struct handed *handed)
 {
 	if (handed->counted)
-		uncount(queue, handed->size);
+		uncount(queue, handed->priority, handed->size);
 	if (handed->entry)
 		unsaved_remove(queue, handed->entry);
 	flight_done(&queue->flight, handed);
@@ -267,8 +283,7 @@ static void count_row(void *arg, int64_t key, size_t size)
 
 	if (rows_seq(key) > queue->found_to || (handed && flight_is_done(handed)))
 		return;
-	queue->messages++;
-	queue->bytes += size;
+	count(queue, rows_priority(key), size);
 	if (handed)
 		handed->counted = true;
 }
@@ -304,8 +319,8 @@ static bool exceeds(const struct queue *queue, uint64_t more_messages, uint64_t 
 {
 	const struct queue_limits *limits = &queue->limits;
 
-	return (limits->max_messages && queue->messages + more_messages > limits->max_messages) ||
-	       (limits->max_bytes && queue->bytes + more_bytes > limits->max_bytes);
+	return (limits->max_messages && queue->messages - queue->reports + more_messages > limits->max_messages) ||
+	       (limits->max_bytes && queue->bytes - queue->report_bytes + more_bytes > limits->max_bytes);
 }
 
 bool queue_full(const struct queue *queue)
@@ -313,28 +328,38 @@ bool queue_full(const struct queue *queue)
 	return exceeds(queue, 1, 0);
 }
 
-/* Gives up the oldest of the lowest priority up to `priority`. False: there is none. */
-static bool make_room(struct queue *queue, unsigned priority)
+/* The lane whose oldest goes when room is needed for a message of that priority. NULL:
+ * nothing waits that is worth as little. */
+static struct lane *lane_to_give_up(struct queue *queue, unsigned priority)
 {
 	for (unsigned lowest = 0; lowest <= priority && lowest <= QUEUE_PRIORITY_MAX; lowest++)
 		for (int live = 0; live < 2; live++) {
 			struct lane *lane = lane_at(queue, lowest, live);
 
 			if (lane_load(lane, &queue->rows, &queue->flight) == 0 && lane->waiting.head)
-				return drop_first(queue, lane, QUEUE_OVERFLOW);
+				return lane;
 		}
-	return false;
+	return NULL;
 }
 
+/* Far beyond a limit that was lowered it takes a while to get below it: a bounded step
+ * each time, and the new one is taken all the same. */
 static bool admits(struct queue *queue, const struct message *message, size_t size)
 {
 	if (message->priority == QUEUE_PRIORITY_REPORT || queue->limits.overflow == QUEUE_HOLD)
 		return true;
 	if (queue->limits.max_bytes && size > queue->limits.max_bytes)
 		return false;
-	while (exceeds(queue, 1, size))
-		if (queue->limits.overflow == QUEUE_DROP_NEWEST || !make_room(queue, message->priority))
+	for (int dropped = 0; exceeds(queue, 1, size) && dropped < DROP_MAX; dropped++) {
+		struct lane *lane = NULL;
+
+		if (queue->limits.overflow == QUEUE_DROP_OLDEST)
+			lane = lane_to_give_up(queue, message->priority);
+		if (!lane)
 			return false;
+		if (!drop_first(queue, lane, QUEUE_OVERFLOW))
+			return true;
+	}
 	return true;
 }
 
@@ -354,8 +379,7 @@ enum queue_result queue_push(struct queue *queue, const struct message *message)
 	lane_append(lane_at(queue, message->priority, queue->live_after), entry);
 	unsaved_add(queue, entry);
 	queue->may_expire = queue->may_expire || message->expires_ms;
-	queue->messages++;
-	queue->bytes += entry_size(entry);
+	count(queue, message->priority, entry_size(entry));
 	return QUEUE_OK;
 }
 
@@ -364,27 +388,17 @@ static bool has_expired(const struct message *message, int64_t now_ms)
 	return message->expires_ms != 0 && message->expires_ms <= now_ms;
 }
 
-/* The lane whose front goes next, with its front in memory and not expired. NULL: none,
- * or *failed. */
-static struct lane *first_lane(struct queue *queue, int64_t now_ms, bool *failed)
+/* The front of a lane, in memory and not expired. NULL: there is none, or *failed. */
+static struct entry *front_of(struct queue *queue, struct lane *lane, int64_t now_ms, bool *failed)
 {
-	for (unsigned priority = PRIORITIES; priority-- > 0;)
-		for (int live = 1; live >= 0; live--) {
-			struct lane *lane = lane_at(queue, priority, live);
-
-			while (!lane_is_empty(lane)) {
-				if (lane_load(lane, &queue->rows, &queue->flight) < 0) {
-					*failed = true;
-					return NULL;
-				}
-				if (!lane->waiting.head)
-					break;
-				if (!has_expired(&lane->waiting.head->message, now_ms))
-					return lane;
-				if (!drop_first(queue, lane, QUEUE_EXPIRED))
-					return NULL;
-			}
-		}
+	while (!lane_is_empty(lane)) {
+		if (lane_load(lane, &queue->rows, &queue->flight) < 0)
+			*failed = true;
+		if (!lane->waiting.head || !has_expired(&lane->waiting.head->message, now_ms))
+			return lane->waiting.head;
+		if (!drop_first(queue, lane, QUEUE_EXPIRED))
+			return NULL;
+	}
 	return NULL;
 }
 
@@ -394,17 +408,26 @@ static bool may_leave(const struct queue *queue, const struct entry *entry, bool
 	return entry->saved || (!committed && entry->message.seq < queue->store->seq_limit);
 }
 
+/* A lane whose front may not leave, as the disk does not take it, does not keep others
+ * from leaving: that is how the disk gets room. */
 const struct message *queue_peek(struct queue *queue, int64_t now_ms, bool committed, bool *failed, char *err,
                                  size_t err_size)
 {
-	struct lane *lane;
-
 	*failed = false;
-	lane = first_lane(queue, now_ms, failed);
+	queue->peeked = NULL;
+	for (unsigned priority = PRIORITIES; priority-- > 0 && !*failed;)
+		for (int live = 1; live >= 0 && !*failed; live--) {
+			struct lane *lane = lane_at(queue, priority, live);
+			const struct entry *front = front_of(queue, lane, now_ms, failed);
+
+			if (!front || *failed || !may_leave(queue, front, committed))
+				continue;
+			queue->peeked = lane;
+			return &front->message;
+		}
 	if (*failed)
 		snprintf(err, err_size, "%s", store_error(queue->store));
-	queue->peeked = lane;
-	return lane && may_leave(queue, lane->waiting.head, committed) ? &lane->waiting.head->message : NULL;
+	return NULL;
 }
 
 int queue_reserve(struct queue *queue)
@@ -486,6 +509,11 @@ uint64_t queue_newest(const struct queue *queue)
 int64_t queue_latest_age(const struct queue *queue)
 {
 	return queue->latest_age_ms;
+}
+
+bool queue_has_reports(const struct queue *queue)
+{
+	return queue->reports > 0;
 }
 
 uint64_t queue_messages(const struct queue *queue)

@@ -19,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of messages; 0 is the usual one. The agent's own reports go ahead of all, and are
- * neither refused nor given up at a limit. */
+/* Of messages; 0 is the usual one. The agent's own reports go ahead of all, are never
+ * given up, and do not count against limits. */
 #define QUEUE_PRIORITY_MAX 9
 #define QUEUE_PRIORITY_REPORT 10
 
@@ -79,7 +79,7 @@ void queue_close(struct queue *queue);
 void queue_set_limits(struct queue *queue, struct queue_limits limits);
 
 /* What an earlier process left is counted afterwards, as a large backlog takes a
- * while: counts some thousand messages more, right after a commit. False: all are
+ * while: counts some thousand messages more. False: all are
  * counted. Until then queue_messages() and queue_bytes() tell too little. */
 bool queue_count(struct queue *queue);
 
@@ -125,6 +125,7 @@ void queue_go_live(struct queue *queue);
 void queue_line_up(struct queue *queue);
 uint64_t queue_newest(const struct queue *queue);     /* seq of what was pushed last, by whatever process */
 int64_t queue_latest_age(const struct queue *queue);  /* the latest age_ms that an earlier process left here, or 0 */
+bool queue_has_reports(const struct queue *queue); /* waiting or in flight */
 uint64_t queue_messages(const struct queue *queue); /* waiting or in flight, safe or not */
 uint64_t queue_bytes(const struct queue *queue);    /* topics and payloads of those */
 size_t queue_unsafe(const struct queue *queue);     /* messages neither on disk nor acknowledged */

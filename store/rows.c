@@ -17,7 +17,7 @@ uint64_t rows_seq(int64_t key)
 	return (uint64_t)key & ((UINT64_C(1) << SEQ_BITS) - 1);
 }
 
-static unsigned priority_of(int64_t key)
+unsigned rows_priority(int64_t key)
 {
 	return (unsigned)(((int64_t)rows_seq(key) - key) >> SEQ_BITS);
 }
@@ -130,7 +130,7 @@ static struct entry *entry_from(sqlite3_stmt *row)
 	        .expires_ms = sqlite3_column_int64(row, 9),
 	        .origin = (uint32_t)sqlite3_column_int64(row, 6),
 	        .qos = (uint8_t)(flags & 3),
-	        .priority = (uint8_t)priority_of(key),
+	        .priority = (uint8_t)rows_priority(key),
 	        .retain = (flags & FLAG_RETAIN) != 0,
 	};
 	struct entry *entry = entry_copy(&message);

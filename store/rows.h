@@ -19,6 +19,7 @@ void rows_release(struct rows *rows);
 
 int64_t rows_key(uint64_t seq, unsigned priority);
 uint64_t rows_seq(int64_t key);
+unsigned rows_priority(int64_t key);
 
 /* Inside the store's transaction. 0, or -1. */
 int rows_insert(struct rows *rows, const struct message *message);

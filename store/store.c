@@ -17,6 +17,7 @@
 #include "schema.h"
 
 #define OPEN_TRIES 4      /* it is replaced once, unless somebody else does so meanwhile */
+#define ROW_BYTES 256 /* about, beside topic and payload; in the log, and once more when it is checkpointed */
 #define SPACE_RESERVE (2 * WAL_BYTES) /* left free, or half of a disk that is smaller than twice that */
 
 void store_fail(char *err, size_t err_size, const char *format, ...)
@@ -323,7 +324,6 @@ static void everything_written(struct store *store, bool additions)
 	notes_written(store);
 }
 
-/* 0, or -1 with the transaction rolled back. */
 /* Numbers that leave may not come back after a power cut, however much else it takes. */
 static int write_durably(struct store *store, bool additions)
 {
@@ -338,6 +338,7 @@ static int write_durably(struct store *store, bool additions)
 	return result;
 }
 
+/* 0, or -1 with the transaction rolled back. */
 static int transact(struct store *store, bool additions, char *err, size_t err_size)
 {
 	if (write_durably(store, additions) == 0) {
@@ -364,7 +365,7 @@ static uint64_t free_bytes(struct store *store, const struct statvfs *disk)
 /* Deletions need space too, before they give any back: for their frames in the
  * write-ahead log and for the checkpoint after it. On a small disk much of the rest is
  * the log, which keeps its size: so it is written back and cut before it comes to that. */
-static bool has_space(struct store *store)
+static bool has_space(struct store *store, const struct store_unsafe *unsafe)
 {
 	struct statvfs disk;
 	uint64_t total, reserve;
@@ -373,6 +374,7 @@ static bool has_space(struct store *store)
 		return true; /* the commit will tell */
 	total = (uint64_t)disk.f_blocks * disk.f_frsize;
 	reserve = total / 2 < SPACE_RESERVE ? total / 2 : SPACE_RESERVE;
+	reserve += 2 * (unsafe->bytes + unsafe->messages * ROW_BYTES);
 	if ((uint64_t)disk.f_bavail * disk.f_frsize >= reserve || free_bytes(store, &disk) >= reserve)
 		return true;
 	return store_exec(store, "PRAGMA wal_checkpoint(TRUNCATE)") == 0 && statvfs(store->path, &disk) == 0 &&
@@ -386,7 +388,8 @@ enum store_result store_commit(struct store *store, char *err, size_t err_size)
 	struct store_unsafe unsafe;
 	char ignored[8];
 
-	if ((store_pending(store, &unsafe) >= STORE_UNSAFE || store->failing) && !has_space(store)) {
+	if ((store_pending(store, &unsafe) >= STORE_UNSAFE || store->failing) && !has_space(store, &unsafe)) {
+		store->stats.failures++;
 		store_fail(err, err_size, "the disk is nearly full");
 	} else if (transact(store, true, err, err_size) == 0) {
 		store->failing = false;

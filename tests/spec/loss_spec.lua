@@ -134,4 +134,26 @@ describe("what a broker refuses", function()
 		loop.eventually(function() return fake:payloads()[3] == "fine" end, "what follows")
 		assert.equal(3, #fake:payloads())
 	end)
+
+	it("is on record before the reading that led to it is acknowledged", function()
+		local g = gateway.start { idle = true, script = [[
+			function on_message(topic, payload)
+				mqtt.pub(topic, payload)
+				mqtt.pub(topic, payload, { link = "full" })
+			end
+		]] }
+		g.config.store = { linger = "20s" }
+		g.config.links.full = { url = "mqtt://127.0.0.1:1", queue = { max_messages = 1, overflow = "drop-newest" } }
+		g.agent:configure(g.config)
+		g:start(true)
+		g:publish_readings(1, 1)
+		g:wait_readings(1)
+		g.agent:restart()
+		g.core:wait_connected("gw-core", 2)
+		g:publish_readings(2, 2)
+		g.agent:wait_log("dropped: overflow")
+		g:await_taken()
+		g.agent:kill()
+		assert.equal("1", g.agent:sql("select count(*) from loss")[1][1])
+	end)
 end)

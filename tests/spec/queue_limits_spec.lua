@@ -42,18 +42,18 @@ end
 
 describe("a full queue", function()
 	it("gives up the oldest, and says which", function()
-		local g = gateway.start { down = true, script = TELLING, core = { queue = { max_messages = 102 } } }
+		local g = gateway.start { down = true, script = TELLING, core = { queue = { max_messages = 101 } } }
 		g:publish_readings(1, 300)
 		g:await_taken()
 		g.uplink.restore()
-		assert.same(numbers(201, 300), wait_last(g, 300)) -- the report and the message about the losses
+		assert.same(numbers(201, 300), wait_last(g, 300)) -- the message about the losses
 		local lost = {}
 		for line in g.collector:wait_topic("lost").payload:gmatch("[^\n]+") do
 			lost[#lost + 1] = line
 		end
-		assert.equal(198, #lost)
+		assert.equal(199, #lost)
 		assert.equal("r1 overflow", lost[1])
-		assert.equal("r198 overflow", lost[198])
+		assert.equal("r199 overflow", lost[199])
 		g.agent:wait_log("message dropped: overflow seq=%d+ topic=sensors/a")
 	end)
 
@@ -98,6 +98,29 @@ describe("a full queue", function()
 		end, "the rest stays with its broker", 1)
 		g.uplink.restore()
 		gateway.assert_in_order(g:wait_readings(2000))
+	end)
+
+	it("holds no link that has something to carry itself", function()
+		local core = { subscribe = { "cmd/#" }, queue = { max_messages = 20, overflow = "hold" } }
+		local g = gateway.start { idle = true, down = true, core = core, script = [[
+			function on_message(topic, payload, msg)
+				if msg.link == "field" then
+					mqtt.pub(topic, payload)
+					mqtt.pub("other/" .. topic, payload, { link = "core2" })
+				end
+			end
+		]] }
+		g.config.links.core2 = { url = g.config.links.core.url, subscribe = core.subscribe, queue = core.queue }
+		g.agent:configure(g.config)
+		g:start()
+		g:publish_readings(1, 60)
+		loop.eventually(function()
+			return g.field:occurrences("Received PUBACK from gw-field") >= 20
+		end, "twenty readings are taken")
+		g.uplink.restore()
+		loop.eventually(function()
+			return #g:readings() >= 120
+		end, "both links drain")
 	end)
 
 	it("holds across a restart, too", function()

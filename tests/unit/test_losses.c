@@ -31,7 +31,7 @@ bool link_connected(const struct link *link)
 
 void custody_brought(struct agent *agent, uint64_t seq)
 {
-	if (agent->custody.from)
+	if (agent->custody.from && agent->custody.from->brought_to < seq)
 		agent->custody.from->brought_to = seq;
 }
 

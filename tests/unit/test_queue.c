@@ -521,6 +521,60 @@ static void refuses_or_holds_at_the_limit(void)
 	CHECK(queue_messages(queue) == 3);
 }
 
+static void reports_take_nobodys_place(void)
+{
+	begin();
+	queue_set_limits(queue, (struct queue_limits){.max_messages = 10});
+	for (int i = 0; i < 10; i++)
+		push_as(0, 0);
+	for (int i = 0; i < 10; i++)
+		push_as(QUEUE_PRIORITY_REPORT, 0);
+	CHECK(n_dropped == 0 && queue_messages(queue) == 20 && queue_has_reports(queue));
+	push_as(0, 0);
+	CHECK(n_dropped == 1 && queue_messages(queue) == 20);
+	commit();
+	open_again();
+	for (int i = 0; i < 10; i++)
+		queue_acknowledged(queue, take());
+	CHECK(!queue_has_reports(queue) && queue_messages(queue) == 10 && !queue_full(queue));
+	queue_set_limits(queue, (struct queue_limits){.max_messages = 10});
+	CHECK(queue_full(queue));
+}
+
+/* Else a disk that takes nothing more would never be emptied. */
+static void what_may_not_leave_keeps_nothing_back(void)
+{
+	uint64_t first;
+
+	begin();
+	first = push_as(0, 0);
+	commit();
+	queue_go_live(queue);
+	push_as(0, 0);
+	push_as(QUEUE_PRIORITY_REPORT, 0);
+	committed_only = true;
+	CHECK(take() == first && take() == 0);
+	committed_only = false;
+	CHECK(take() == first + 2 && take() == first + 1);
+}
+
+static void comes_down_to_a_lower_limit_in_steps(void)
+{
+	begin();
+	for (int i = 0; i < 2000; i++)
+		push_as(0, 0);
+	commit();
+	queue_set_limits(queue, (struct queue_limits){.max_messages = 10});
+	for (int i = 0; i < 20; i++) {
+		uint64_t newest = push_as(0, 0);
+
+		for (int j = 0; j < n_dropped && j < 64; j++)
+			CHECK(dropped[j] != newest);
+		commit();
+	}
+	CHECK(queue_messages(queue) == 10);
+}
+
 static void gives_up_what_has_expired(void)
 {
 	uint64_t stays, later;
@@ -607,6 +661,9 @@ int main(void)
 	RUN(makes_room_by_dropping_the_oldest);
 	RUN(gives_up_the_lowest_priority_first);
 	RUN(refuses_or_holds_at_the_limit);
+	RUN(reports_take_nobodys_place);
+	RUN(what_may_not_leave_keeps_nothing_back);
+	RUN(comes_down_to_a_lower_limit_in_steps);
 	RUN(gives_up_what_has_expired);
 	RUN(what_is_live_goes_first);
 	queue_close(queue);
