@@ -16,7 +16,7 @@
 
 /* Turns are at least so far apart. Under load a wake-up for every packet costs
  * more than the packet: together they share wake-ups, commits and segments. */
-#define PACE_NS 1000000
+#define PACE_NS 300000
 
 struct loop {
 	const struct loop_steps *steps;
