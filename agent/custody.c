@@ -17,6 +17,7 @@
 #define SENDER_WINDOW 20       /* what mosquitto keeps in flight to a client: max_inflight_messages */
 #define STUCK_MS 25            /* a stuck sender waits so long for the collector; more would slow it down */
 #define SLOW_MS 2000           /* a collector that was slow is taken to be slow for so long */
+#define HURRY_MS 10000         /* after a link was lost with messages that were not safe yet */
 #define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
 #define COMMIT_RETRY_MS 1000
 #define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss; */
@@ -41,6 +42,12 @@ void custody_brought(struct agent *agent, uint64_t seq)
 void custody_end(struct agent *agent)
 {
 	agent->custody.from = NULL;
+}
+
+void custody_lost(struct agent *agent, const struct route *route)
+{
+	if (route->waiting > 0)
+		agent->custody.hurry_until_ms = loop_now_ms(agent->loop) + HURRY_MS;
 }
 
 static bool waits_for(const struct route *route, uint64_t first_unsafe)
@@ -193,6 +200,7 @@ static bool is_due(struct agent *agent, enum store_pending pending, const struct
 	if (pending < STORE_UNSAFE || unsafe->deletions >= DELETIONS)
 		return unsafe->deletions >= DELETIONS;
 	return pending == STORE_URGENT || custody->strict || custody->stopping || unsafe->bytes >= UNSAFE_BYTES ||
+	       loop_now_ms(agent->loop) < custody->hurry_until_ms ||
 	       one_waits_for_itself(agent, unsafe->first) || one_is_impatient(agent, unsafe->first);
 }
 

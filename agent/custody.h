@@ -27,7 +27,8 @@ struct custody {
 	bool failing;        /* the last commit failed */
 	bool stopping;       /* commit what there is in every turn */
 	struct route *from;  /* the link whose message the scripts have now */
-	int64_t slow_until_ms; /* the collector did not answer in time */
+	int64_t slow_until_ms;  /* the collector did not answer in time */
+	int64_t hurry_until_ms; /* a link was lost before what it brought was safe */
 	uint64_t marks[CUSTODY_MARKS]; /* the newest seq, a quarter of linger apart; the first is the oldest */
 	struct loop_timer linger;
 	struct loop_timer stuck;     /* a sender has waited long enough */
@@ -41,6 +42,11 @@ void custody_init(struct agent *agent, int64_t linger_ms);
 void custody_begin(struct agent *agent, struct route *route);
 void custody_brought(struct agent *agent, uint64_t seq);
 void custody_end(struct agent *agent);
+
+/* The link is lost. What it brought comes again; if that went on for ever, because the
+ * connection never lives as long as a hold, nothing would be acknowledged: so for a
+ * while commits follow at once. */
+void custody_lost(struct agent *agent, const struct route *route);
 
 /* Step "commit": commits if it is time to, and holds or releases links. */
 void custody_step(struct agent *agent);

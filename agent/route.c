@@ -72,6 +72,7 @@ static void on_down(void *arg, struct link *link, const char *reason)
 	struct agent *agent = arg;
 
 	forward_lost(route_of(agent, link)->forward);
+	custody_lost(agent, route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_disconnect(agent->scripts[i], link_name(link), reason);
 	loop_again(agent->loop); /* it may come from the last step: commit what the handlers did */

@@ -91,6 +91,8 @@ int rows_open(struct rows *rows, struct store *store, const char *name, char *er
 	if ((link_id(store, name) != 0 || create_table(store, name) == 0) && (id = link_id(store, name)) != 0 &&
 	    prepare(rows, id) == 0)
 		return 0;
+	if (sqlite3_errcode(store_database(store)) == SQLITE_ERROR) /* its tables are not what they were made as */
+		store_contradicts_itself(store);
 	snprintf(err, err_size, "queue of link %s: %s", name, store_error(store));
 	return -1;
 }

@@ -1,7 +1,10 @@
 --- The promise: what a sensor's broker was told is taken reaches the collector,
 -- in order, whatever happens to the link, the brokers or the agent meanwhile.
+local uv = require "luv"
+local cleanup = require "lib.cleanup"
 local gateway = require "lib.gateway"
 local loop = require "lib.loop"
+local net = require "lib.net"
 
 -- Publishes `n` readings without waiting, so that things can happen meanwhile.
 local function post_readings(g, n)
@@ -210,5 +213,23 @@ describe("an outage:", function()
 		loop.eventually(function()
 			return #g.collector:payloads("^hello$") == 2
 		end, "both greetings arrive")
+	end)
+
+	it("a field line that never lives as long as a hold gets its acknowledgements", function()
+		local g = gateway.start { idle = true, down = true, field = { reconnect = { min = "10ms", max = "20ms" } } }
+		local line = net.proxy(g.field.port)
+		g.config.links.field.url = "mqtt://127.0.0.1:" .. line.port
+		g.agent:configure(g.config)
+		g:start()
+		local timer = uv.new_timer()
+		cleanup.defer(function()
+			timer:close()
+		end)
+		timer:start(150, 150, function()
+			line.cut()
+			line.restore()
+		end)
+		g:publish_readings(1, 5)
+		g:await_taken()
 	end)
 end)
