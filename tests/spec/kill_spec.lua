@@ -83,14 +83,15 @@ describe("SIGKILL at random moments:", function()
 end)
 
 -- Runs the agent until its `n`-th call of `call`, at which it is killed. False: it made
--- fewer in a second.
+-- fewer in a while.
 local function run_until_call(scene, call, n)
 	scene.agent.options.wrap = function(argv)
 		return table.move(argv, 1, #argv, 7, { "strace", "-f", "-o", "/dev/null", "-e",
 			("inject=%s:signal=KILL:when=%d"):format(call, n) })
 	end
 	scene.agent:start()
-	local killed = loop.run_until(function() return not scene.agent.process:running() end, 1)
+	local killed = loop.run_until(function() return not scene.agent.process:running() end,
+		figures.sized(1, 5))
 	if not killed then
 		scene:kill()
 	end
