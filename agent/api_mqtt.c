@@ -192,6 +192,7 @@ static int publish(lua_State *L, const struct draft *draft, struct bytes topic, 
 	struct link *link = link_of(L, draft);
 	struct message message = { .topic = topic, .payload = payload, .origin = script->origin };
 	const char *refusal;
+	bool lost;
 
 	if (!link)
 		return no_link(L, draft);
@@ -202,7 +203,9 @@ static int publish(lua_State *L, const struct draft *draft, struct bytes topic, 
 	message.priority = (uint8_t)draft->priority;
 	message.expires_ms = draft->ttl_ms;
 	message.seq = host->next_seq(host->arg);
-	refusal = host->refuses(host->arg, link, &message);
+	refusal = host->refuses(host->arg, link, &lost);
+	if (lost && effects_lose(&script->effects, link, &message))
+		return script_effect_failed(L);
 	if (refusal)
 		return fail(L, refusal);
 	if (effects_publish(&script->effects, link, &message))

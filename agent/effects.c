@@ -11,7 +11,7 @@
 
 #define BLOCK_SIZE 8192
 
-enum effect_kind { EFFECT_PUBLISH, EFFECT_SUBSCRIBE, EFFECT_UNSUBSCRIBE, EFFECT_CONNECT, EFFECT_DISCONNECT };
+enum effect_kind { EFFECT_PUBLISH, EFFECT_LOSE, EFFECT_SUBSCRIBE, EFFECT_UNSUBSCRIBE, EFFECT_CONNECT, EFFECT_DISCONNECT };
 
 struct effect {
 	struct effect *next;
@@ -98,10 +98,11 @@ static struct bytes copy(char **end, struct bytes from)
 	return to;
 }
 
-int effects_publish(struct effects *effects, struct link *link, const struct message *message)
+static int append_message(struct effects *effects, enum effect_kind kind, struct link *link,
+                          const struct message *message)
 {
 	size_t extra = message->topic.size + message->payload.size + message->properties.size + message->context.size + 4;
-	struct effect *effect = append(effects, EFFECT_PUBLISH, link, extra);
+	struct effect *effect = append(effects, kind, link, extra);
 	char *end;
 
 	if (!effect)
@@ -113,6 +114,16 @@ int effects_publish(struct effects *effects, struct link *link, const struct mes
 	effect->message.properties = copy(&end, message->properties);
 	effect->message.context = copy(&end, message->context);
 	return 0;
+}
+
+int effects_publish(struct effects *effects, struct link *link, const struct message *message)
+{
+	return append_message(effects, EFFECT_PUBLISH, link, message);
+}
+
+int effects_lose(struct effects *effects, struct link *link, const struct message *message)
+{
+	return append_message(effects, EFFECT_LOSE, link, message);
 }
 
 static int append_filter(struct effects *effects, enum effect_kind kind, struct link *link,
@@ -178,6 +189,9 @@ static void apply(struct effect *effect, const struct script_host *host)
 	switch (effect->kind) {
 	case EFFECT_PUBLISH:
 		host->publish(host->arg, effect->link, &effect->message);
+		break;
+	case EFFECT_LOSE:
+		host->lose(host->arg, effect->link, &effect->message);
 		break;
 	case EFFECT_SUBSCRIBE:
 		host->subscribe(host->arg, effect->link, &effect->subscription);

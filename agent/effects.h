@@ -27,6 +27,7 @@ void effects_release(struct effects *effects, const struct script_host *host);
  * limit is reached or memory is exhausted. A configuration counts with all it
  * points to. */
 int effects_publish(struct effects *effects, struct link *link, const struct message *message);
+int effects_lose(struct effects *effects, struct link *link, const struct message *message);
 int effects_subscribe(struct effects *effects, struct link *link, const struct subscription *subscription);
 int effects_unsubscribe(struct effects *effects, struct link *link, const char *filter);
 int effects_connect(struct effects *effects, struct link *link, struct link_config *config); /* takes config */

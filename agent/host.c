@@ -127,19 +127,24 @@ static uint64_t next_seq(void *arg)
 }
 
 /* A reading that a link brings is always taken: the link is held after it. */
-static const char *refuses(void *arg, struct link *link, const struct message *message)
+static const char *refuses(void *arg, struct link *link, bool *lost)
 {
 	struct agent *agent = arg;
 	struct route *route = route_of(agent, link);
 	enum queue_overflow overflow = route->policy.overflow;
 
+	*lost = false;
 	if (agent->custody.failing)
 		return "queue full: the store cannot be written";
 	if (overflow == QUEUE_DROP_OLDEST || !queue_full(route->queue) || (overflow == QUEUE_HOLD && agent->custody.from))
 		return NULL;
-	if (overflow == QUEUE_DROP_NEWEST)
-		route_lost(route, message, "overflow");
+	*lost = overflow == QUEUE_DROP_NEWEST;
 	return "queue full";
+}
+
+static void lose(void *arg, struct link *link, const struct message *message)
+{
+	route_lost(route_of(arg, link), message, "overflow");
 }
 
 /* Its own message expiry counts like a ttl, and what is left of it is sent: so it is not
@@ -243,6 +248,7 @@ void agent_host_init(struct agent *agent)
 	        .next_seq = next_seq,
 	        .refuses = refuses,
 	        .publish = publish,
+	        .lose = lose,
 	        .subscribe = subscribe,
 	        .unsubscribe = unsubscribe,
 	        .connect = connect_link,

@@ -36,13 +36,15 @@ struct script_host {
 	const char *(*link_name)(void *arg, const struct link *link);
 	uint64_t (*link_depth)(void *arg, const struct link *link); /* messages queued */
 	uint64_t (*next_seq)(void *arg);
-	/* NULL, or why this message cannot be queued for this link now ("queue full"). */
-	const char *(*refuses)(void *arg, struct link *link, const struct message *message);
+	/* NULL, or why nothing can be queued for this link now ("queue full"); *lost: the
+	 * message is given up for that, and is to be told by lose(). */
+	const char *(*refuses)(void *arg, struct link *link, bool *lost);
 
 	/* Effects, called after the handler returned, in the order it made them. No call of
 	 * the host may come back into a script. A message's times are the host's to fill: its
 	 * expires_ms is how long it may wait, 0 for ever. */
 	void (*publish)(void *arg, struct link *link, const struct message *message);
+	void (*lose)(void *arg, struct link *link, const struct message *message);
 	void (*subscribe)(void *arg, struct link *link, const struct subscription *subscription);
 	void (*unsubscribe)(void *arg, struct link *link, const char *filter);
 	void (*connect)(void *arg, struct link *link, struct link_config *config); /* takes config */

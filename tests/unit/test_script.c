@@ -110,6 +110,7 @@ static struct link core = { "core", true, 7, 5 }, field = { "field", false, 0, 4
 static struct {
 	struct link *by_default;
 	const char *refusal;
+	bool loses;
 	bool no_room;
 	uint64_t seq;
 	struct buffer effects; /* one line each */
@@ -201,11 +202,11 @@ static uint64_t next_seq(void *arg)
 	return ++world.seq;
 }
 
-static const char *refuses(void *arg, struct link *link, const struct message *message)
+static const char *refuses(void *arg, struct link *link, bool *lost)
 {
 	(void)arg;
 	(void)link;
-	(void)message;
+	*lost = world.loses;
 	return world.refusal;
 }
 
@@ -227,6 +228,13 @@ static void publish(void *arg, struct link *link, const struct message *message)
 	keep(&world.properties, message->properties);
 	keep(&world.payload, message->payload);
 	CHECK(strlen(message->topic.data) == message->topic.size);
+}
+
+static void lose(void *arg, struct link *link, const struct message *message)
+{
+	(void)arg;
+	note("lose %s %.*s #%llu;", link->name, (int)message->topic.size, (const char *)message->topic.data,
+	     (unsigned long long)message->seq);
 }
 
 static void subscribe(void *arg, struct link *link, const struct subscription *subscription)
@@ -271,6 +279,7 @@ static const struct script_host host = {
 	.next_seq = next_seq,
 	.refuses = refuses,
 	.publish = publish,
+	.lose = lose,
 	.subscribe = subscribe,
 	.unsubscribe = unsubscribe,
 	.connect = connect_link,
@@ -639,6 +648,24 @@ static void bad_arguments_are_named(void)
 	CHECK(raises("mqtt.link('core').pub('t', 'p')", "link expected, got string"));
 	CHECK(raises("mqtt.link('core'):pub('t')", "bad argument #2 to 'pub' (payload:"));
 	CHECK(raises("mqtt.link('core'):pub('t', 'p', { link = 'field' })", "opts.link: the method of a link"));
+}
+
+/* What is given up is an effect like any other: it is so only if the handler returns. */
+static void a_loss_is_an_effect(void)
+{
+	struct script *script = open_script("function on_message(topic, payload)\n"
+	                                    "  local token, why = mqtt.pub(topic, payload)\n"
+	                                    "  if payload == 'bad' then error(why) end\n"
+	                                    "end");
+
+	world.refusal = "queue full";
+	world.loses = true;
+	message(script, "t", "good");
+	CHECK(silent() && did("lose core t #1;"));
+	message(script, "t", "bad");
+	CHECK(saw("queue full") && did(""));
+	world.loses = false;
+	script_close(script);
 }
 
 static void states_of_the_world_are_returned(void)
@@ -1253,6 +1280,7 @@ int main(void)
 	RUN(bad_properties_are_named);
 	RUN(publishes);
 	RUN(bad_arguments_are_named);
+	RUN(a_loss_is_an_effect);
 	RUN(states_of_the_world_are_returned);
 	RUN(subscribes);
 	RUN(link_objects);
