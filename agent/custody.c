@@ -57,7 +57,7 @@ static bool waits_for(const struct route *route, uint64_t first_unsafe)
 
 /* ---- holding ---- */
 
-static bool is_full(const struct route *route)
+bool custody_is_full(const struct route *route)
 {
 	return route->policy.overflow == QUEUE_HOLD && queue_full(route->queue);
 }
@@ -68,7 +68,7 @@ static bool lacks_room(const struct agent *agent, const struct route *route)
 	if (agent->custody.stopping || queue_messages(route->queue) > 0 || !link_brings(route->link))
 		return false;
 	for (const struct route *other = agent->routes; other; other = other->next)
-		if (is_full(other))
+		if (custody_is_full(other))
 			return true;
 	return false;
 }

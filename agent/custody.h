@@ -51,6 +51,9 @@ void custody_lost(struct agent *agent, const struct route *route);
 /* Step "commit": commits if it is time to, and holds or releases links. */
 void custody_step(struct agent *agent);
 
+/* Its queue is at its limit and holds: links that have nothing to carry wait. */
+bool custody_is_full(const struct route *route);
+
 /* After step "acknowledge": links wait whose messages find no room in a queue that holds. */
 void custody_hold_for_room(struct agent *agent);
 

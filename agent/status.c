@@ -110,6 +110,17 @@ static bool tell_link_problem(const struct agent *agent, struct answer *answer, 
 	return true;
 }
 
+static bool tell_queue_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	const struct route *route = route_at(agent, index);
+
+	if (!route)
+		return false;
+	if (custody_is_full(route))
+		problem(answer, "queue", link_name(route->link), "is full; links that bring messages are held until there is room", NULL);
+	return true;
+}
+
 static bool tell_script_problem(const struct agent *agent, struct answer *answer, size_t index)
 {
 	struct script_stats stats;
@@ -364,8 +375,8 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 /* ---- the command ---- */
 
 static tell *const kinds[] = {
-        tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_loss_problem, tell_script_problem,
-        tell_dead_problem, tell_link, tell_queue, tell_script, tell_loss, tell_dead, tell_store,
+        tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_queue_problem, tell_loss_problem,
+        tell_script_problem, tell_dead_problem, tell_link, tell_queue, tell_script, tell_loss, tell_dead, tell_store,
 };
 
 static bool next(void *arg, void *state, struct answer *answer)

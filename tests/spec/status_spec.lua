@@ -32,6 +32,18 @@ local function start(options)
 end
 
 describe("status:", function()
+	it("says that a full queue holds the links that bring", function()
+		local g = start { down = true, core = { queue = { max_messages = 5, overflow = "hold" } } }
+		g:publish_readings(1, 50)
+		loop.eventually(function()
+			for _, problem in ipairs(status(g.agent).problem) do
+				if problem.part == "queue" then
+					return problem.name == "core" and problem.text:find("is full", 1, true)
+				end
+			end
+		end, "the full queue is named")
+	end)
+
 	it("tells links, queues, scripts and the store while all is well", function()
 		local g = start()
 		g:publish_readings(1, 30)
