@@ -40,24 +40,27 @@ local function start(linger)
 	return scene
 end
 
--- Runs the agent with a plan of failure until that has happened, or 50 readings later.
--- An agent that cannot start for it is started again, as its supervisor would.
+local function times_logged(scene, text)
+	return select(2, scene.agent:log():gsub(text, ""))
+end
+
+-- Runs the agent with a plan of failure for 100 readings; returns how often something
+-- failed. An agent that cannot start for it is started again, as its supervisor would.
 local function run(scene, plan)
-	local _, before = scene.agent:log():gsub("\nshim: ", "")
+	local failures, starts = times_logged(scene, "\nshim: "), times_logged(scene, "agent: running")
 	scene.agent.options.env.SHIM_FAIL = plan
 	scene.agent:start()
-	local goal = scene:arrived() + 50
-	loop.eventually(function() return scene:arrived() >= goal or not scene.agent.process:running() end,
-		"readings arrive, or the agent ends")
 	scene.agent.options.env.SHIM_FAIL = nil
-	if not scene.agent.process:running() then
-		assert(scene.agent.process.code == 1, "the agent ended with " .. scene.agent.process.code)
-		scene.agent:start()
-	end
-	scene:wait_progress(20)
+	loop.eventually(function()
+		if not scene.agent.process:running() then
+			assert.equal(1, scene.agent.process.code)
+			scene.agent:start()
+		end
+		return times_logged(scene, "agent: running") > starts
+	end, "the agent starts")
+	scene:wait_progress(100)
 	assert.equal(0, scene.agent:stop())
-	local _, after = scene.agent:log():gsub("\nshim: ", "")
-	return after - before
+	return times_logged(scene, "\nshim: ") - failures
 end
 
 describe("a system call that fails:", function()
