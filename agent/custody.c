@@ -1,8 +1,8 @@
 /* The policy of commits. A sender that waits for its acknowledgements is not let
  * wait for `linger`: when as many of its messages are unsafe as a broker keeps in
- * flight, the collector has a moment to acknowledge them, which is cheaper than a
- * commit and mostly as fast; a commit follows if it does not, and at once while it is
- * known to be away or slow, or when the messages wait for their own link. */
+ * flight, the collector is waited for while it goes on acknowledging, which is cheaper
+ * than a commit and as fast; a commit follows when it is silent, and at once while it
+ * is known to be away or slow, or when the messages wait for their own link. */
 #include "custody.h"
 
 #include <stddef.h>
@@ -15,7 +15,7 @@
 #include "store.h"
 
 #define SENDER_WINDOW 20       /* what mosquitto keeps in flight to a client: max_inflight_messages */
-#define STUCK_MS 25            /* a stuck sender waits so long for the collector; more would slow it down */
+#define STUCK_MS 25            /* a stuck sender waits so long for a collector that is silent */
 #define SLOW_MS 2000           /* a collector that was slow is taken to be slow for so long */
 #define HURRY_MS 10000         /* after a link was lost with messages that were not safe yet */
 #define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
@@ -160,10 +160,11 @@ static bool one_waits_for_itself(const struct agent *agent, uint64_t first_unsaf
 	return false;
 }
 
-/* How long a sender has been stuck, at most. */
+/* How long a sender has been stuck, at most, without the collector acknowledging
+ * anything. */
 static int64_t longest_stuck_ms(struct agent *agent, uint64_t first_unsafe)
 {
-	int64_t now_ms = loop_now_ms(agent->loop), longest_ms = -1;
+	int64_t now_ms = loop_now_ms(agent->loop), silent_ms = now_ms - agent->custody.moved_ms, longest_ms = -1;
 
 	for (struct route *route = agent->routes; route; route = route->next) {
 		if (!waits_for(route, first_unsafe) || !is_stuck(route))
@@ -173,7 +174,7 @@ static int64_t longest_stuck_ms(struct agent *agent, uint64_t first_unsafe)
 		if (now_ms - route->stuck_since_ms > longest_ms)
 			longest_ms = now_ms - route->stuck_since_ms;
 	}
-	return longest_ms;
+	return silent_ms < longest_ms ? silent_ms : longest_ms;
 }
 
 /* A sender has waited long enough. */
@@ -239,6 +240,9 @@ void custody_step(struct agent *agent)
 	struct store_unsafe unsafe;
 	enum store_pending pending = store_pending(agent->store, &unsafe);
 
+	if (unsafe.first != custody->first_unsafe)
+		custody->moved_ms = loop_now_ms(agent->loop);
+	custody->first_unsafe = unsafe.first;
 	if (!custody->failing && is_due(agent, pending, &unsafe)) {
 		commit(agent);
 		pending = store_pending(agent->store, &unsafe);

@@ -27,6 +27,8 @@ struct custody {
 	bool failing;        /* the last commit failed */
 	bool stopping;       /* commit what there is in every turn */
 	struct route *from;  /* the link whose message the scripts have now */
+	uint64_t first_unsafe;  /* as of the last step, */
+	int64_t moved_ms;       /* and when that was another one: the collector answers */
 	int64_t slow_until_ms;  /* the collector did not answer in time */
 	int64_t hurry_until_ms; /* a link was lost before what it brought was safe */
 	uint64_t marks[CUSTODY_MARKS]; /* the newest seq, a quarter of linger apart; the first is the oldest */
