@@ -1,5 +1,4 @@
-/* Shrinking waits until nothing was committed for a moment, and goes by small steps with
- * pauses in between. A database that contradicts itself is not repaired under a running
+/* Shrinking waits until nothing was committed for a moment. A database that contradicts itself is not repaired under a running
  * agent: what is in memory came from brokers that still have it. */
 #include "upkeep.h"
 
@@ -9,14 +8,13 @@
 #include "store.h"
 
 #define QUIET_MS 1000 /* without a commit, before anything is given back */
-#define PAUSE_MS 20   /* between two steps of it */
 
 static void shrink(void *arg)
 {
 	struct agent *agent = arg;
 
-	if (!agent->custody.failing && !store_corrupt(agent->store) && store_shrink(agent->store))
-		loop_timer_set(agent->loop, &agent->upkeep.shrink, loop_now_ms(agent->loop) + PAUSE_MS);
+	if (!agent->custody.failing && !store_corrupt(agent->store))
+		(void)store_shrink(agent->store);
 }
 
 void upkeep_init(struct agent *agent)

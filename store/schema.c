@@ -11,7 +11,6 @@
 #define SCHEMA_VERSION 2
 #define NUMBER_MAX (UINT64_C(1) << 58)
 
-
 /* ---- migrations: each from its version to the next; a new file passes through all ---- */
 
 static int create_1(struct store *store)
