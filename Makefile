@@ -54,7 +54,7 @@ AGENT_SOURCES = agent/answer.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/route.c agent/run.c \
-                agent/sandbox.c agent/script.c agent/subscriptions.c agent/topic.c agent/value.c \
+                agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/subscriptions.c agent/topic.c agent/value.c \
                 agent/dead_letters.c \
                 agent/losses.c \
                 agent/poison.c
@@ -62,10 +62,11 @@ STORE_TESTS   = test_store test_queue \
                 test_salvage \
                 test_dead \
                 test_ledger
+SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_mqtt
 AGENT_TESTS   = test_answer \
                 test_cli_table \
                 test_control \
-                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry test_script test_topic test_value \
+                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry $(SCRIPT_TESTS) test_topic test_value \
                 test_losses \
                 test_poison
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
@@ -155,9 +156,14 @@ $(BUILD)/tests/test_dead $(BUILD)/tests/test_ledger: $(BUILD)/tests/%: tests/uni
 	$(COMPILE) -Itests/unit -DLEDGER_RECORDS=4 -DDEAD_LETTERS_MAX=4 -DDEAD_BYTES_MAX=100 $(LDFLAGS) \
 		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
 
+# Those of scripts share a host.
+FIXTURE = $(BUILD)/tests/unit/script_fixture.o
+$(FIXTURE): OUR_CFLAGS += -Itests/unit
+$(SCRIPT_TESTS:%=$(BUILD)/tests/%): $(FIXTURE)
+
 $(AGENT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libagent.a $(BUILD)/libstore.a Makefile
 	@mkdir -p $(@D)
-	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(BUILD)/libagent.a $(BUILD)/libstore.a $(AGENT_LIBS)
+	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(filter $(FIXTURE),$^) $(BUILD)/libagent.a $(BUILD)/libstore.a $(AGENT_LIBS)
 
 $(BUILD)/load: tests/tools/load.c Makefile
 	@mkdir -p $(@D)
