@@ -49,12 +49,12 @@ AGENT_SOURCES = agent/answer.c \
                 agent/dead_commands.c \
                 agent/status.c \
                 agent/upkeep.c \
-                agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/attempt.c \
+                agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/api_timer.c agent/attempt.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
                 agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/route.c agent/run.c \
-                agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/subscriptions.c agent/topic.c agent/value.c \
+                agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/subscriptions.c agent/timers.c agent/topic.c agent/value.c \
                 agent/dead_letters.c \
                 agent/losses.c \
                 agent/poison.c
@@ -62,11 +62,11 @@ STORE_TESTS   = test_store test_queue \
                 test_salvage \
                 test_dead \
                 test_ledger
-SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_mqtt
+SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_mqtt test_script_timer
 AGENT_TESTS   = test_answer \
                 test_cli_table \
                 test_control \
-                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry $(SCRIPT_TESTS) test_topic test_value \
+                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry $(SCRIPT_TESTS) test_timers test_topic test_value \
                 test_losses \
                 test_poison
 EXAMPLES      = $(wildcard scripts/examples/*.lua)

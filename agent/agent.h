@@ -51,6 +51,7 @@ struct agent {
 	struct buffer properties; /* scratch */
 	bool out_of_memory; /* what a script published could not be queued */
 	struct loop_timer fill;   /* a forward wants to be asked again */
+	struct loop_timer timers; /* the scripts' next is due */
 	struct loop_timer expire; /* queues are looked through for what has expired */
 	struct loop_timer stop_deadline;
 	enum { RUNNING, DRAINING, LEAVING } phase; /* stopping takes two steps, see run.c */

@@ -13,6 +13,7 @@
 #include "log_limit.h"
 #include "quota.h"
 #include "script.h"
+#include "timers.h"
 
 struct lua_State;
 
@@ -32,6 +33,7 @@ struct script {
 	struct effects effects;
 	struct registration *registrations;
 	size_t n_registrations, max_registrations;
+	struct timers timers;
 	struct script_stats stats;
 	struct log_limit errors; /* what was logged of them */
 	bool pending; /* effects of loading wait for script_start() */
@@ -53,6 +55,16 @@ int script_effect_failed(struct lua_State *L);
 /* The modules; each pushes nothing and sets its globals. May raise memory errors. */
 void api_base_open(struct lua_State *L);
 void api_mqtt_open(struct lua_State *L);
+void api_timer_open(struct lua_State *L);
+
+/* api_timer.c, for the calls of timers. Pushes the function and the timer's object. */
+void api_timer_push(struct lua_State *L, const struct timer *timer);
+/* The handler that set and cancelled timers has returned, or failed. */
+void api_timer_settle(struct script *script, bool happens);
+/* It was called, and will not be again. */
+void api_timer_over(struct script *script, struct timer *timer);
+/* "every 10 s (rules.lua:12)" */
+void api_timer_describe(struct script *script, const struct timer *timer, char *text, size_t size);
 
 /* api_options.c: option tables, `{ qos = 1, retain = true }`. */
 struct api_option {

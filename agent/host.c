@@ -126,6 +126,12 @@ static uint64_t next_seq(void *arg)
 	return store_next_seq(agent->store);
 }
 
+static int64_t now_ms(void *arg)
+{
+	(void)arg;
+	return clock_monotonic_ms();
+}
+
 /* A reading that a link brings is always taken: the link is held after it. */
 static const char *refuses(void *arg, struct link *link, bool *lost)
 {
@@ -246,6 +252,7 @@ void agent_host_init(struct agent *agent)
 	        .link_name = name_of_link,
 	        .link_depth = link_depth,
 	        .next_seq = next_seq,
+	        .now_ms = now_ms,
 	        .refuses = refuses,
 	        .publish = publish,
 	        .lose = lose,

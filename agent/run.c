@@ -39,6 +39,29 @@ struct script *agent_script_of(const struct agent *agent, uint32_t origin)
 	return NULL;
 }
 
+/* ---- the scripts' timers ---- */
+
+static void fire_timers(void *arg)
+{
+	struct agent *agent = arg;
+
+	for (size_t i = 0; agent->phase == RUNNING && i < agent->n_scripts; i++)
+		script_fire(agent->scripts[i], loop_now_ms(agent->loop));
+}
+
+static void arm_timers(struct agent *agent)
+{
+	int64_t due_ms = INT64_MAX;
+
+	for (size_t i = 0; agent->phase == RUNNING && i < agent->n_scripts; i++)
+		if (script_due_ms(agent->scripts[i]) < due_ms)
+			due_ms = script_due_ms(agent->scripts[i]);
+	if (due_ms == INT64_MAX)
+		loop_timer_cancel(agent->loop, &agent->timers);
+	else
+		loop_timer_set(agent->loop, &agent->timers, due_ms);
+}
+
 /* ---- step "commit" ---- */
 
 static void expire(void *arg)
@@ -66,6 +89,7 @@ static void step_commit(void *arg)
 	if (route_received_due(agent))
 		route_note_received(agent);
 	custody_step(agent);
+	arm_timers(agent);
 	if (!agent->expire.armed && may_expire(agent))
 		loop_timer_set(agent->loop, &agent->expire, loop_now_ms(agent->loop) + EXPIRE_MS);
 }
@@ -364,6 +388,7 @@ int run_agent(struct config *config, bool verbose)
 	struct agent agent = {
 	        .config = config,
 	        .fill = {.fire = do_nothing},
+	        .timers = {.fire = fire_timers, .arg = &agent},
 	        .expire = {.fire = expire, .arg = &agent},
 	        .stop_deadline = {.fire = on_stop_deadline, .arg = &agent},
 	};

@@ -9,6 +9,9 @@
 #include "topic.h"
 #include "value.h"
 
+/* Timers of one script that are due may take so long before it is the turn of others. */
+#define FIRE_MS 10
+
 static int out_of_memory(lua_State *L)
 {
 	return luaL_error(L, "not enough memory");
@@ -211,4 +214,29 @@ void script_disconnect(struct script *script, const char *link, const char *reas
 {
 	script_call(script, &(struct call){ .handler = "on_disconnect", .push = push_connection, .link = link,
 	                               .reason = reason });
+}
+
+int64_t script_due_ms(const struct script *script)
+{
+	return timers_due_ms(&script->timers);
+}
+
+static void fire(struct script *script, struct timer *timer)
+{
+	script_call(script, &(struct call){ .timer = timer });
+	if (!timer->repeats)
+		api_timer_over(script, timer);
+}
+
+void script_fire(struct script *script, int64_t now_ms)
+{
+	const struct script_host *host = script->host;
+	int64_t until_ms = now_ms + FIRE_MS;
+	struct timer *timer;
+
+	while ((timer = timers_take(&script->timers, now_ms)) != NULL) {
+		fire(script, timer);
+		if (host->now_ms(host->arg) >= until_ms)
+			return;
+	}
 }

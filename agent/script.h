@@ -40,6 +40,8 @@ struct script_host {
 	 * message is given up for that, and is to be told by lose(). */
 	const char *(*refuses)(void *arg, struct link *link, bool *lost);
 
+	int64_t (*now_ms)(void *arg); /* a clock that never jumps, for timers */
+
 	/* Effects, called after the handler returned, in the order it made them. No call of
 	 * the host may come back into a script. A message's times are the host's to fill: its
 	 * expires_ms is how long it may wait, 0 for ever. */
@@ -50,7 +52,7 @@ struct script_host {
 	void (*connect)(void *arg, struct link *link, struct link_config *config); /* takes config */
 	void (*disconnect)(void *arg, struct link *link);
 
-	/* A handler begins, "on" for a function given to on(); NULL: it is over and its effects
+	/* A handler begins, "on", "every" or "after" for a function given to those; NULL: it is over and its effects
 	 * are applied. May be NULL itself. */
 	void (*running)(void *arg, const struct script *script, const char *handler);
 };
@@ -90,5 +92,12 @@ void script_sent(struct script *script, uint64_t token, const char *link, struct
 void script_drop(struct script *script, uint64_t token, const char *link, const char *reason, struct bytes context);
 void script_connect(struct script *script, const char *link);
 void script_disconnect(struct script *script, const char *link, const char *reason);
+
+/* When its next timer is due, by the host's now_ms(); INT64_MAX: it has none. May change
+ * with every call of the script. */
+int64_t script_due_ms(const struct script *script);
+/* Calls the timers that are due by `now_ms`, in the order of their times, each once; if
+ * that takes long, the rest stay due. */
+void script_fire(struct script *script, int64_t now_ms);
 
 #endif

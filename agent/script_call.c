@@ -114,6 +114,10 @@ static bool push_function(lua_State *L, const struct call *call)
 {
 	int type;
 
+	if (call->timer) {
+		api_timer_push(L, call->timer);
+		return true;
+	}
 	if (!call->handler) {
 		lua_rawgetp(L, LUA_REGISTRYINDEX, script_of(L));
 		lua_rawgeti(L, -1, (lua_Integer)(2 * call->registration + 2));
@@ -132,7 +136,7 @@ static int run_call(lua_State *L)
 	if (!push_function(L, call))
 		return 0;
 	call->ran = true;
-	lua_call(L, call->push ? call->push(L, call) : 0, 0);
+	lua_call(L, call->timer ? 1 : call->push ? call->push(L, call) : 0, 0);
 	return 0;
 }
 
@@ -156,14 +160,25 @@ static bool may_log_failure(struct script *script)
 	return allowed;
 }
 
+static void log_timer(struct script *script, const struct call *call)
+{
+	char text[200];
+
+	api_timer_describe(script, call->timer, text, sizeof text);
+	log_error(script->component, "%s: %s", text, script_error(script));
+}
+
 static void log_failure(struct script *script, const struct call *call)
 {
+	bool on = !call->handler && !call->timer;
 	const char *handler = call->handler ? call->handler : "on";
-	const char *filter = call->handler ? "" : script->registrations[call->registration].filter;
+	const char *filter = on ? script->registrations[call->registration].filter : "";
 
 	if (!may_log_failure(script))
 		return;
-	if (call->message)
+	if (call->timer)
+		log_timer(script, call);
+	else if (call->message)
 		log_error(script->component, "%s%s%.200s (topic %.200s): %s", handler, *filter ? " " : "", filter,
 		          call->message->topic, script_error(script));
 	else if (call->token)
@@ -181,8 +196,8 @@ static void begin(struct script *script)
 	if (!script->pending)
 		return;
 	script->pending = false;
-	if (script->host)
-		effects_apply(&script->effects, script->host);
+	effects_apply(&script->effects, script->host);
+	api_timer_settle(script, true);
 }
 
 /* Why the first of a message's handlers failed. */
@@ -207,15 +222,24 @@ static void call_handler(struct script *script, struct call *call)
 		script->stats.calls++;
 	if (result == 0) {
 		effects_apply(&script->effects, script->host);
+		api_timer_settle(script, true);
 		return;
 	}
 	effects_discard(&script->effects, script->host);
+	api_timer_settle(script, false);
 	script->n_registrations = registrations;
 	script->stats.errors++;
 	if (!call->failed)
 		keep_failure(script);
 	call->failed = true;
 	log_failure(script, call);
+}
+
+static const char *name_of(const struct call *call)
+{
+	if (call->timer)
+		return call->timer->repeats ? "every" : "after";
+	return call->handler ? call->handler : "on";
 }
 
 void script_call(struct script *script, struct call *call)
@@ -226,7 +250,7 @@ void script_call(struct script *script, struct call *call)
 		return;
 	begin(script);
 	if (host->running)
-		host->running(host->arg, script, call->handler ? call->handler : "on");
+		host->running(host->arg, script, name_of(call));
 	call_handler(script, call);
 	if (host->running)
 		host->running(host->arg, script, NULL);

@@ -9,8 +9,9 @@
 
 /* One event on its way to one handler. */
 struct call {
-	const char *handler;  /* the global's name; NULL: a function given to on() */
-	size_t registration;  /* which one, then */
+	const char *handler;  /* the global's name; NULL: a function given to on() or to a timer */
+	const struct timer *timer;
+	size_t registration;  /* which one of on() */
 	int (*push)(lua_State *L, const struct call *call); /* its arguments; returns how many */
 	bool ran;                                           /* there was a handler */
 	bool failed;                                        /* one of those that were called */

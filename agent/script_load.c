@@ -16,6 +16,7 @@
 static void (*const openers[])(lua_State *L) = {
 	api_base_open,
 	api_mqtt_open,
+	api_timer_open,
 };
 
 static const char *const handlers[] = { "on_message", "on_sent", "on_drop", "on_connect", "on_disconnect",
@@ -157,6 +158,7 @@ void script_close(struct script *script)
 		lua_close(script->L);
 	quota_realloc(&script->quota, script->registrations,
 	              script->max_registrations * sizeof *script->registrations, 0);
+	timers_release(&script->timers, &script->quota);
 	effects_release(&script->effects, script->host);
 	buffer_release(&script->properties);
 	buffer_release(&script->context);

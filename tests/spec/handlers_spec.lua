@@ -147,6 +147,26 @@ describe("on_sent", function()
 	end)
 end)
 
+describe("on_drop", function()
+	it("comes after kill -9, too, with the ctx that was given before it", function()
+		local g = scene([[
+			function on_message(topic, payload)
+				mqtt.pub("out", payload, { ttl = 1, ctx = { note = "kept " .. payload, list = { 1, 2.5 } } })
+			end
+			function on_drop(token, link, reason, ctx)
+				mqtt.pub("dropped", ("%s %s %s %s %s"):format(math.type(token), link, reason, ctx.note, ctx.list[2]))
+			end
+		]], { down = true })
+		g.sensor:publish("sensors/a", "it")
+		g:await_taken()
+		g.agent:kill()
+		g:start()
+		loop.consistently(function() return g.agent.process:running() end, "the agent runs until the reading expires", 1)
+		g.uplink.restore()
+		assert.equal("integer core expired kept it 2.5", g.collector:wait_topic("dropped").payload)
+	end)
+end)
+
 describe("on_start, on_stop, on_connect and on_disconnect", function()
 	it("tell what happens to the agent and its links", function()
 		local g = scene([[

@@ -169,6 +169,12 @@ static uint64_t link_depth(void *arg, const struct link *link)
 	return link->depth;
 }
 
+static int64_t now_ms(void *arg)
+{
+	(void)arg;
+	return world.now_ms;
+}
+
 static uint64_t next_seq(void *arg)
 {
 	(void)arg;
@@ -251,6 +257,7 @@ const struct script_host host = {
 	.link_name = name_of_link,
 	.link_depth = link_depth,
 	.next_seq = next_seq,
+	.now_ms = now_ms,
 	.refuses = refuses,
 	.publish = publish,
 	.lose = lose,

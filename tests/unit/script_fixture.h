@@ -37,6 +37,7 @@ extern struct world {
 	bool loses;
 	bool no_room;
 	uint64_t seq;
+	int64_t now_ms;
 	struct buffer effects; /* one line each */
 	struct message last;   /* its texts are not valid any more */
 	struct buffer context, properties, payload;
