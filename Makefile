@@ -57,6 +57,7 @@ AGENT_SOURCES = agent/answer.c \
                 agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/subscriptions.c agent/timers.c agent/topic.c agent/value.c \
                 agent/dead_letters.c \
                 agent/losses.c \
+                agent/api_json.c agent/json_encode.c agent/json_need.c agent/place.c \
                 agent/poison.c
 STORE_TESTS   = test_store test_queue \
                 test_salvage \
@@ -68,6 +69,7 @@ AGENT_TESTS   = test_answer \
                 test_control \
                 test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry $(SCRIPT_TESTS) test_timers test_topic test_value \
                 test_losses \
+                test_json \
                 test_poison
 EXAMPLES      = $(wildcard scripts/examples/*.lua)
 

@@ -96,6 +96,42 @@ static struct quota *quota_of(lua_State *L)
 	return ud;
 }
 
+static bool has_room(const struct quota *quota, size_t bytes)
+{
+	return !quota->memory_bytes ||
+	       (quota->used_bytes <= quota->memory_bytes && bytes <= quota->memory_bytes - quota->used_bytes);
+}
+
+bool quota_reserve(struct lua_State *L, size_t bytes)
+{
+	struct quota *quota = quota_of(L);
+
+	if (!has_room(quota, bytes))
+		lua_gc(L, LUA_GCCOLLECT);
+	if (!has_room(quota, bytes))
+		return false;
+	quota->used_bytes += bytes;
+	return true;
+}
+
+void quota_give_back(struct lua_State *L, size_t bytes)
+{
+	quota_of(L)->used_bytes -= bytes;
+}
+
+/* lua_error() knows this text. */
+int quota_out_of_memory(struct lua_State *L)
+{
+	lua_pushliteral(L, "not enough memory");
+	return lua_error(L);
+}
+
+void quota_check_stack(struct lua_State *L, int values)
+{
+	if (!lua_checkstack(L, values))
+		(void)quota_out_of_memory(L);
+}
+
 /* Raises an error where the script is. */
 static void raise_error(lua_State *L, lua_Debug *ar, const char *format, int number)
 {

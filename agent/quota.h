@@ -48,4 +48,15 @@ struct lua_State *quota_switch(struct lua_State *L, struct lua_State *to);
  * `old_size` is what was asked for before. A size of 0 frees. */
 void *quota_realloc(struct quota *quota, void *data, size_t old_size, size_t size);
 
+/* Memory that a library takes for a moment on behalf of L's script, and may take
+ * no more than: counts as the script's own until it is given back. False if there
+ * is not so much left, even without garbage. */
+bool quota_reserve(struct lua_State *L, size_t bytes);
+void quota_give_back(struct lua_State *L, size_t bytes);
+
+/* Raises what Lua raises when memory is exhausted; luaL_checkstack() without a word
+ * about the stack, which is not what is too small. */
+int quota_out_of_memory(struct lua_State *L);
+void quota_check_stack(struct lua_State *L, int values);
+
 #endif

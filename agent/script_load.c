@@ -17,6 +17,7 @@ static void (*const openers[])(lua_State *L) = {
 	api_base_open,
 	api_mqtt_open,
 	api_timer_open,
+	api_json_open,
 };
 
 static const char *const handlers[] = { "on_message", "on_sent", "on_drop", "on_connect", "on_disconnect",

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "place.h"
+
 #define DEPTH_MAX 16
 /* Shared subtables are written out each time they are met: a small tangle of
  * them could otherwise grow without end. */
@@ -22,8 +24,13 @@ enum tag {
 	TAG_FLOAT = 'd',
 	TAG_STRING = 's',
 	TAG_OPEN = '{',
+	TAG_ARRAY = '[', /* a table that is marked as one */
 	TAG_CLOSE = '}',
+	TAG_NULL = '0', /* json.null */
 };
+
+/* In the registry, the metatable of tables that are marked as arrays. */
+static const char array_mark;
 
 struct encoder {
 	lua_State *L;
@@ -34,56 +41,11 @@ struct encoder {
 	size_t err_size;
 };
 
-/* Where in the value the encoder is: a chain on the C stack, read only to say
- * what could not be kept. */
-struct place {
-	const struct place *parent;
-	int key; /* stack index of the key that led here; 0 for the whole value */
-	int depth;
-};
-
-static void path_add(char *path, size_t size, const char *before, const char *text, const char *after)
-{
-	size_t used = strlen(path);
-
-	/* Long paths are cut: this is only a message. */
-	(void)snprintf(path + used, size - used, "%s%s%s", before, text, after);
-}
-
-static void path_add_key(lua_State *L, int key, char *path, size_t size)
-{
-	char number[64];
-
-	if (lua_type(L, key) == LUA_TSTRING) {
-		path_add(path, size, ".", lua_tostring(L, key), "");
-	} else if (lua_isinteger(L, key)) {
-		(void)snprintf(number, sizeof number, "%lld", (long long)lua_tointeger(L, key));
-		path_add(path, size, "[", number, "]");
-	} else if (lua_type(L, key) == LUA_TNUMBER) {
-		(void)snprintf(number, sizeof number, "%.14g", (double)lua_tonumber(L, key));
-		path_add(path, size, "[", number, "]");
-	} else if (lua_type(L, key) == LUA_TBOOLEAN) {
-		path_add(path, size, "[", lua_toboolean(L, key) ? "true" : "false", "]");
-	} else {
-		path_add(path, size, "[a ", luaL_typename(L, key), "]");
-	}
-}
-
-static void path_of(const struct encoder *encoder, const struct place *place, char *path, size_t size)
-{
-	if (!place->parent) {
-		path_add(path, size, encoder->what, "", "");
-		return;
-	}
-	path_of(encoder, place->parent, path, size);
-	path_add_key(encoder->L, place->key, path, size);
-}
-
 static int refuse(const struct encoder *encoder, const struct place *place, const char *why)
 {
-	char path[200] = "";
+	char path[200];
 
-	path_of(encoder, place, path, sizeof path);
+	place_name(encoder->L, place, encoder->what, path, sizeof path);
 	(void)snprintf(encoder->err, encoder->err_size, "%s: %s", path, why);
 	return -1;
 }
@@ -150,6 +112,8 @@ static int put_pairs(const struct encoder *encoder, const struct place *place, i
 	while (lua_next(L, index)) {
 		if (lua_istable(L, key))
 			return refuse(encoder, &inner, "a table cannot be a key");
+		if (value_is_null(L, key))
+			return refuse(encoder, &inner, "json.null cannot be a key");
 		if (put_value(encoder, &inner, key) || put_value(encoder, &inner, key + 1))
 			return -1;
 		lua_pop(L, 1);
@@ -159,13 +123,17 @@ static int put_pairs(const struct encoder *encoder, const struct place *place, i
 
 static int put_table(const struct encoder *encoder, const struct place *place, int index)
 {
+	lua_State *L = encoder->L;
+	bool marked;
+
 	if (place->depth >= DEPTH_MAX)
 		return refuse(encoder, place, "nested more than 16 deep");
-	if (lua_getmetatable(encoder->L, index))
-		return refuse(encoder, place, "a table with a metatable cannot be stored");
-	if (!lua_checkstack(encoder->L, 8))
+	if (!lua_checkstack(L, 8))
 		return refuse(encoder, place, "not enough memory");
-	if (put_tag(encoder, place, TAG_OPEN) || put_pairs(encoder, place, index))
+	marked = value_is_array(L, index);
+	if (!marked && lua_getmetatable(L, index))
+		return refuse(encoder, place, "a table with a metatable cannot be stored");
+	if (put_tag(encoder, place, marked ? TAG_ARRAY : TAG_OPEN) || put_pairs(encoder, place, index))
 		return -1;
 	return put_tag(encoder, place, TAG_CLOSE);
 }
@@ -186,10 +154,49 @@ static int put_value(const struct encoder *encoder, const struct place *place, i
 		return put_string(encoder, place, index);
 	case LUA_TTABLE:
 		return put_table(encoder, place, index);
+	case LUA_TLIGHTUSERDATA:
+		if (value_is_null(encoder->L, index))
+			return put_tag(encoder, place, TAG_NULL);
+		/* fallthrough */
 	default:
 		(void)snprintf(why, sizeof why, "a %s cannot be stored", luaL_typename(encoder->L, index));
 		return refuse(encoder, place, why);
 	}
+}
+
+void value_mark_array(struct lua_State *L)
+{
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &array_mark) != LUA_TTABLE) {
+		lua_pop(L, 1);
+		lua_newtable(L);
+		lua_pushliteral(L, "json.array");
+		lua_setfield(L, -2, "__metatable");
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &array_mark);
+	}
+	lua_setmetatable(L, -2);
+}
+
+bool value_is_array(struct lua_State *L, int index)
+{
+	bool marked;
+
+	if (!lua_getmetatable(L, index))
+		return false;
+	(void)lua_rawgetp(L, LUA_REGISTRYINDEX, &array_mark);
+	marked = lua_rawequal(L, -1, -2);
+	lua_pop(L, 2);
+	return marked;
+}
+
+void value_push_null(struct lua_State *L)
+{
+	lua_pushlightuserdata(L, NULL);
+}
+
+bool value_is_null(struct lua_State *L, int index)
+{
+	return lua_islightuserdata(L, index) && !lua_touserdata(L, index);
 }
 
 int value_encode(struct lua_State *L, int index, const char *what, struct buffer *out, char *err, size_t err_size)
@@ -312,6 +319,14 @@ static bool push_value(lua_State *L, struct bytes *run, int depth)
 		return push_string(L, run);
 	case TAG_OPEN:
 		return push_table(L, run, depth);
+	case TAG_ARRAY:
+		if (!push_table(L, run, depth))
+			return false;
+		value_mark_array(L);
+		return true;
+	case TAG_NULL:
+		value_push_null(L);
+		return true;
 	default:
 		return false;
 	}
