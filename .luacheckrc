@@ -8,7 +8,10 @@ stds.tidegate = {
 	},
 	-- what it is given
 	read_globals = {
-		"on", "log", "now", "uptime",
+		"on", "log", "now", "uptime", "every", "after",
+		json = { fields = { "encode", "decode", "null" } },
+		metric = { fields = { "counter", "gauge" } },
+		state = { read_only = false, other_fields = true },
 		mqtt = {
 			fields = { "conn", "disconnect", "is_connected", "link", "pub", "pubx", "sub", "subx", "unsub" },
 		},

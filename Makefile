@@ -58,6 +58,7 @@ AGENT_SOURCES = agent/answer.c \
                 agent/dead_letters.c \
                 agent/losses.c \
                 agent/api_json.c agent/json_encode.c agent/json_need.c agent/place.c \
+                agent/library.c \
                 agent/poison.c
 STORE_TESTS   = test_store test_queue \
                 test_salvage \
@@ -70,8 +71,10 @@ AGENT_TESTS   = test_answer \
                 test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry $(SCRIPT_TESTS) test_timers test_topic test_value \
                 test_losses \
                 test_json \
+                test_library \
                 test_poison
-EXAMPLES      = $(wildcard scripts/examples/*.lua)
+EXAMPLES      = $(wildcard scripts/examples/*)
+LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o)
@@ -97,10 +100,12 @@ $(BUILD)/%.o: %.c Makefile
 # ---- using it ----
 
 install: all ## into $(DESTDIR)$(PREFIX)
-	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples \
+		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
 	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
 	$(INSTALL) -m 644 agent.lua.example $(DESTDIR)$(PREFIX)/share/tidegate/agent.lua.example
 	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/tidegate/examples
+	$(INSTALL) -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
 
 demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load

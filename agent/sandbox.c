@@ -14,12 +14,14 @@
 
 #include <ctype.h>
 #include <lauxlib.h>
+#include <limits.h>
 #include <lua.h>
 #include <lualib.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "library.h"
 #include "quota.h"
 
 #define MOVES_MAX 10000000 /* of one table.move: a good tenth of a second */
@@ -222,22 +224,23 @@ static bool is_regular_file(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Pushes the path of the module's file, the upvalue being the directory; raises
- * if there is none. */
+/* Pushes the path of the module's file, the upvalues being the script's directory
+ * and the library's; raises if there is none. */
 static const char *module_path(lua_State *L, const char *name)
 {
-	static const char *const places[] = { "%s/%s.lua", "%s/lib/%s.lua" };
+	static const char *const places[] = { "%s/%s.lua", "%s/lib/%s.lua", "%s/%s.lua" };
 	const char *directory = lua_tostring(L, lua_upvalueindex(1));
+	const char *library = lua_tostring(L, lua_upvalueindex(2));
 	const char *relative = luaL_gsub(L, name, ".", "/");
 
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-		const char *path = lua_pushfstring(L, places[i], directory, relative);
+		const char *path = lua_pushfstring(L, places[i], i < 2 ? directory : library, relative);
 
 		if (is_regular_file(path))
 			return path;
 	}
-	luaL_error(L, "module '%s' not found: no file '%s', no file '%s'", name, lua_tostring(L, -2),
-	           lua_tostring(L, -1));
+	luaL_error(L, "module '%s' not found: no file '%s', no file '%s', no file '%s'", name, lua_tostring(L, -3),
+	           lua_tostring(L, -2), lua_tostring(L, -1));
 	return NULL;
 }
 
@@ -306,6 +309,8 @@ static void remove_field(lua_State *L, const char *name)
 
 static void open_base(lua_State *L, const char *directory)
 {
+	char library[PATH_MAX];
+
 	luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
 	remove_field(L, "dofile");
 	remove_field(L, "loadfile");
@@ -313,7 +318,8 @@ static void open_base(lua_State *L, const char *directory)
 	wrap(L, "xpcall", safe_xpcall);
 	wrap(L, "setmetatable", safe_setmetatable);
 	lua_pushstring(L, directory);
-	lua_pushcclosure(L, safe_require, 1);
+	lua_pushstring(L, library_directory(library, sizeof library) ? directory : library);
+	lua_pushcclosure(L, safe_require, 2);
 	lua_setfield(L, -2, "require");
 	lua_pop(L, 1);
 }

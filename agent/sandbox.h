@@ -7,8 +7,8 @@
 
 struct lua_State;
 
-/* Opens them in the globals of L. `require` finds modules below `directory` and
- * `directory`/lib. May raise a memory error. */
+/* Opens them in the globals of L. `require` finds modules below `directory`,
+ * `directory`/lib and the library's directory. May raise a memory error. */
 void sandbox_open(struct lua_State *L, const char *directory);
 
 /* In string and table, which are open: bounds what could run for ever in one go

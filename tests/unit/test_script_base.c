@@ -123,6 +123,7 @@ static void requires_modules(void)
 	write_file("binary.lua", "\033LuaS", 5);
 	CHECK(holds("require('helper').name == 'helper' and require('helper') == require('helper') and loads == 1"));
 	CHECK(holds("require('helper').path:find('/helper.lua', 1, true) and require('rules.deadband')() == 'helper'"));
+	CHECK(holds("require('rules.throttle').new({ every = 1 }):allow('a', 1)")); /* the library's */
 	CHECK(holds("require('none') == true and require('string') == string and require('mqtt') == mqtt"));
 	CHECK(raises("require('nowhere')", "rules.lua:1: module 'nowhere' not found: no file '"));
 	CHECK(raises("require('broken')", "broken.lua:1: unexpected symbol"));
