@@ -57,14 +57,14 @@ AGENT_SOURCES = agent/answer.c \
                 agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/subscriptions.c agent/timers.c agent/topic.c agent/value.c \
                 agent/dead_letters.c \
                 agent/losses.c \
-                agent/api_json.c agent/json_encode.c agent/json_need.c agent/place.c \
                 agent/library.c \
+                agent/api_json.c agent/api_metric.c agent/metrics.c agent/json_encode.c agent/json_need.c agent/place.c \
                 agent/poison.c
 STORE_TESTS   = test_store test_queue \
                 test_salvage \
                 test_dead \
                 test_ledger
-SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_mqtt test_script_timer
+SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_timer
 AGENT_TESTS   = test_answer \
                 test_cli_table \
                 test_control \

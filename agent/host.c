@@ -242,6 +242,7 @@ void agent_host_init(struct agent *agent)
 	agent->host = (struct script_host){
 	        .arg = agent,
 	        .agent_name = agent->config->name,
+	        .metrics = agent->metrics,
 	        .link_named = link_named,
 	        .link_default = link_default,
 	        .link_reserve = link_reserve,
