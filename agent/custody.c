@@ -17,7 +17,7 @@
 #define SENDER_WINDOW 20       /* what mosquitto keeps in flight to a client: max_inflight_messages */
 #define STUCK_MS 25            /* a stuck sender waits so long for a collector that is silent */
 #define SLOW_MS 2000           /* a collector that was slow is taken to be slow for so long */
-#define HURRY_MS 10000         /* after a link was lost with messages that were not safe yet */
+#define HURRY_MS 10000         /* after a link is back that was lost with messages that were not safe yet */
 #define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
 #define COMMIT_RETRY_MS 1000
 #define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss; */
@@ -44,10 +44,16 @@ void custody_end(struct agent *agent)
 	agent->custody.from = NULL;
 }
 
-void custody_lost(struct agent *agent, const struct route *route)
+void custody_lost(struct route *route)
 {
-	if (route->waiting > 0)
+	route->hurries = route->hurries || route->waiting > 0 || route->released;
+}
+
+void custody_up(struct agent *agent, struct route *route)
+{
+	if (route->hurries)
 		agent->custody.hurry_until_ms = loop_now_ms(agent->loop) + HURRY_MS;
+	route->hurries = false;
 }
 
 static bool waits_for(const struct route *route, uint64_t first_unsafe)
@@ -93,6 +99,7 @@ static void hold_links(struct agent *agent, uint64_t first_unsafe)
 
 		/* What has become safe is acknowledged before it waits for room. */
 		route->lacks_room = route->lacks_room && (unsafe || route->waiting == 0) && lacks_room(agent, route);
+		route->released = !unsafe && route->waiting > 0;
 		if (!unsafe)
 			route->waiting = route->stuck_since_ms = 0;
 		if (route->lacks_room || (agent->custody.failing && link_brings(route->link)))

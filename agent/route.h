@@ -24,6 +24,8 @@ struct route {
 	uint64_t brought_to;  /* the newest entry that its messages led to */
 	int64_t waiting;        /* messages read and not acknowledged yet */
 	int64_t stuck_since_ms; /* its sender can send no more until they are; 0: it can */
+	bool released;          /* they were acknowledged in the last turn: the link may have been dead by then */
+	bool hurries;           /* it was lost before that, and has not been back since */
 	bool lacks_room;      /* it is held because a queue is full */
 	bool counting;        /* what an earlier process left in its queue */
 	bool old_qos2;  /* an earlier process sent at QoS 2 */
