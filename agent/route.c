@@ -219,11 +219,10 @@ void route_lost(struct route *route, const struct message *message, const char *
 static void on_given_up(void *arg, struct queue *queue, const struct message *message, enum queue_drop why)
 {
 	struct route *route = arg;
-	const char *reason = why == QUEUE_EXPIRED ? "expired" : "overflow";
 
 	(void)queue;
-	route_lost(route, message, reason);
-	drops_add(&route->agent->drops, route, message, reason);
+	route_lost(route, message, drops_reason(why));
+	drops_add(&route->agent->drops, route, message, why);
 	loop_again(route->agent->loop);
 }
 
