@@ -97,17 +97,17 @@ static void step_commit(void *arg)
 
 /* ---- steps "send" and "acknowledge" ---- */
 
-/* A large backlog is counted beside the work. */
+/* A large backlog is counted beside the work; while it cannot be read, whenever a turn comes. */
 static void count_backlog(struct agent *agent, struct route *route)
 {
-	if (!route->counting)
-		return;
-	route->counting = queue_count(route->queue);
-	if (route->counting)
+	int left = route->counting ? queue_count(route->queue) : 0;
+
+	if (left > 0)
 		loop_again(agent->loop);
-	else if (queue_messages(route->queue) > 0)
+	else if (left == 0 && route->counting && queue_messages(route->queue) > 0)
 		log_info("store", "link %s resumes with %llu messages queued", link_name(route->link),
 		         (unsigned long long)queue_messages(route->queue));
+	route->counting = left != 0;
 }
 
 static void step_send(void *arg)

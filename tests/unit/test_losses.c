@@ -184,7 +184,7 @@ static void reports_once(void)
 	losses_report(&agent, &route);
 	commit();
 	open_again();
-	while (queue_count(route.queue))
+	while (queue_count(route.queue) > 0)
 		;
 	losses_report(&agent, &route);
 	CHECK(queue_messages(route.queue) == 2);

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "queue.h"
-#include "store.h"
+#include "store_internal.h"
 #include "test.h"
 
 static char directory[] = "/tmp/tidegate-queue-XXXXXX";
@@ -36,7 +36,7 @@ static void open_again(void)
 	store = store_open(path, STORE_OFF, err, sizeof err);
 	queue = store ? queue_open(store, "core", limits, on_dropped, NULL, err, sizeof err) : NULL;
 	REQUIRE(queue != NULL);
-	while (queue_count(queue))
+	while (queue_count(queue) > 0)
 		;
 }
 
@@ -207,6 +207,27 @@ static void resumes_after_a_restart(void)
 		if (i != 5)
 			CHECK(take() == seqs[i]);
 	CHECK(take() == 0);
+}
+
+static int interrupt(void *arg)
+{
+	(void)arg;
+	return 1;
+}
+
+static void says_when_it_cannot_count(void)
+{
+	begin();
+	push("reading");
+	commit();
+	queue_close(queue);
+	queue = queue_open(store, "core", limits, on_dropped, NULL, err, sizeof err);
+	REQUIRE(queue != NULL);
+	sqlite3_progress_handler(store_database(store), 1, interrupt, NULL);
+	CHECK(queue_count(queue) < 0);
+	sqlite3_progress_handler(store_database(store), 0, NULL, NULL);
+	CHECK(queue_count(queue) == 0);
+	CHECK(queue_messages(queue) == 1);
 }
 
 static void loses_only_what_was_not_committed(void)
@@ -650,6 +671,7 @@ int main(void)
 	RUN(keeps_an_empty_payload);
 	RUN(keeps_order_from_memory_and_disk);
 	RUN(resumes_after_a_restart);
+	RUN(says_when_it_cannot_count);
 	RUN(loses_only_what_was_not_committed);
 	RUN(reads_what_is_in_flight_again);
 	RUN(keeps_links_apart);
