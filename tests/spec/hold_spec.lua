@@ -35,4 +35,14 @@ describe("holding a link does not slow down its broker", function()
 		take(g)
 		gateway.assert_in_order(g:wait_readings(N, 60))
 	end)
+
+	it("that carries the results, too", function()
+		local g = gateway.start { script = [[
+			function on_message(topic, payload)
+				mqtt.pub("taken/" .. payload, "", { link = "field" })
+			end
+		]], config = { store = { linger = "20s" } } }
+		g:publish_readings(1, 5)
+		g:await_taken()
+	end)
 end)

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bad_disk.h"
 #include "queue.h"
-#include "store_internal.h"
 #include "test.h"
 
 static char directory[] = "/tmp/tidegate-queue-XXXXXX";
@@ -579,6 +579,28 @@ static void what_may_not_leave_keeps_nothing_back(void)
 	CHECK(take() == first + 2 && take() == first + 1);
 }
 
+static void makes_room_on_a_full_disk(void)
+{
+	enum bad_disk disk = DISK_GOOD;
+	struct participant bad_disk;
+	uint64_t first;
+
+	begin();
+	bad_disk_join(store, &bad_disk, &disk);
+	first = push("reading");
+	push("reading");
+	commit();
+	disk = DISK_FULL;
+	push("reading");
+	CHECK(take() == first);
+	queue_acknowledged(queue, first);
+	CHECK(store_commit(store, err, sizeof err) == STORE_RETRY);
+	store_leave(store, &bad_disk);
+	open_again();
+	CHECK(queue_messages(queue) == 1);
+	CHECK(take() == first + 1);
+}
+
 static void comes_down_to_a_lower_limit_in_steps(void)
 {
 	begin();
@@ -685,6 +707,7 @@ int main(void)
 	RUN(refuses_or_holds_at_the_limit);
 	RUN(reports_take_nobodys_place);
 	RUN(what_may_not_leave_keeps_nothing_back);
+	RUN(makes_room_on_a_full_disk);
 	RUN(comes_down_to_a_lower_limit_in_steps);
 	RUN(gives_up_what_has_expired);
 	RUN(what_is_live_goes_first);
