@@ -51,24 +51,24 @@ AGENT_SOURCES = agent/answer.c \
                 agent/upkeep.c \
                 agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/api_timer.c agent/attempt.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
-                agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c \
+                agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c agent/hangup.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
-                agent/mqtt_properties.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/route.c agent/run.c \
+                agent/mqtt_properties.c agent/mqtt_reasons.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/route.c agent/run.c \
                 agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/subscriptions.c agent/timers.c agent/topic.c agent/value.c \
                 agent/dead_letters.c \
                 agent/losses.c \
+                agent/api_json.c agent/json_encode.c agent/json_need.c agent/place.c \
                 agent/library.c \
-                agent/api_json.c agent/api_metric.c agent/metrics.c agent/json_encode.c agent/json_need.c agent/place.c \
                 agent/poison.c
 STORE_TESTS   = test_store test_queue \
                 test_salvage \
                 test_dead \
                 test_ledger
-SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_timer
+SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_mqtt test_script_timer
 AGENT_TESTS   = test_answer \
                 test_cli_table \
                 test_control \
-                test_clock test_config test_config_link test_forward test_link test_log test_properties test_quota test_redelivery test_retry $(SCRIPT_TESTS) test_timers test_topic test_value \
+                test_clock test_config test_config_link test_forward test_hangup test_link test_log test_properties test_quota test_redelivery test_retry $(SCRIPT_TESTS) test_timers test_topic test_value \
                 test_losses \
                 test_json \
                 test_library \
@@ -101,13 +101,11 @@ $(BUILD)/%.o: %.c Makefile
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples \
-		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta
+		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
 	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
 	$(INSTALL) -m 644 agent.lua.example $(DESTDIR)$(PREFIX)/share/tidegate/agent.lua.example
 	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/tidegate/examples
 	$(INSTALL) -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
-	$(INSTALL) -m 644 scripts/meta/tidegate.lua $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta/tidegate.lua
-	$(INSTALL) -m 644 scripts/tidegate.luacheckrc $(DESTDIR)$(PREFIX)/share/tidegate/tidegate.luacheckrc
 
 demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load

@@ -10,13 +10,14 @@
 #include <string.h>
 
 #include "clock.h"
+#include "hangup.h"
 #include "log.h"
 #include "log_limit.h"
 #include "retry.h"
 
 #define BUSY_MIN_MS 1000 /* backoff after "refused for now", doubling up to */
 #define BUSY_MAX_MS 60000
-#define LOSSES_SUSPECT 4 /* then it is worth a warning, and whenever it has doubled */
+#define LOSSES_TELL 4 /* in a row are worth a warning, and whenever they have doubled */
 /* libmosquitto hands out 16-bit packet ids in a cycle without looking for one
  * still in use: stop before the oldest in flight would be met again. */
 #define HANDLE_CYCLE 60000
@@ -43,8 +44,7 @@ struct forward {
 	unsigned busy; /* refusals for now in a row */
 	uint64_t sends, dropped;
 	struct log_limit drops;
-	uint64_t suspect; /* seq of what was first in line when the connection was lost, */
-	unsigned losses;  /* so many times, nothing being acknowledged meanwhile */
+	struct hangup hangup;
 	struct forward_policy policy;
 	uint64_t backlog_to; /* seq: what waits up to here, since the link came up, is the backlog; 0: it is through */
 	double allowance;    /* messages that policy.rate allows now, */
@@ -231,6 +231,8 @@ static void hand_out(struct forward *forward)
 
 static bool window_open(const struct forward *forward)
 {
+	if (forward->n > 0 && hangup_alone(&forward->hangup, forward->flights[0].seq))
+		return false;
 	return forward->n < (size_t)link_window(forward->link) &&
 	       (forward->n == 0 || forward->sends - forward->flights[0].number < HANDLE_CYCLE);
 }
@@ -262,7 +264,7 @@ static int64_t allowed_again_ms(const struct forward *forward, int64_t now_ms)
 
 /* ---- filling the window ---- */
 
-enum step { STEP_SENT, STEP_WAIT, STEP_RATE };
+enum step { STEP_SENT, STEP_WAIT, STEP_RATE, STEP_QUIET };
 
 /* With its time as the clock sees it now, and what is left of its time to live. */
 static enum send_result send_copy(struct forward *forward, const struct message *message, int64_t age_ms,
@@ -276,7 +278,7 @@ static enum send_result send_copy(struct forward *forward, const struct message 
 	return link_send(forward->link, &copy, &flight->handle, reason, reason_size);
 }
 
-static enum step send_one(struct forward *forward, int64_t age_ms)
+static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_ms, int64_t *due_ms)
 {
 	const struct message *message = next_message(forward, age_ms);
 	struct flight flight = {0};
@@ -285,6 +287,11 @@ static enum step send_one(struct forward *forward, int64_t age_ms)
 
 	if (!message || !reserve_flight(forward) || queue_reserve(forward->queue) < 0)
 		return STEP_WAIT;
+	if (forward->n > 0 && hangup_alone(&forward->hangup, message->seq))
+		return STEP_WAIT;
+	*due_ms = hangup_due_ms(&forward->hangup, message->seq);
+	if (now_ms < *due_ms)
+		return STEP_QUIET;
 	limited = is_limited(forward, message);
 	if (limited && forward->allowance < 1)
 		return STEP_RATE;
@@ -294,11 +301,13 @@ static enum step send_one(struct forward *forward, int64_t age_ms)
 	switch (send_copy(forward, message, age_ms, &flight, reason, sizeof reason)) {
 	case SEND_OK:
 		flight.number = forward->sends++;
+		hangup_sent(&forward->hangup, flight.seq, now_ms);
 		forward->flights[forward->n++] = flight;
 		forward->allowance -= limited ? 1 : 0;
 		hand_out(forward);
 		return STEP_SENT;
 	case SEND_NEVER:
+		hangup_refused(&forward->hangup, flight.seq);
 		hand_out(forward);
 		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
 		return STEP_SENT;
@@ -311,6 +320,7 @@ static enum step send_one(struct forward *forward, int64_t age_ms)
 int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms)
 {
 	enum step step = STEP_SENT;
+	int64_t due_ms = 0;
 
 	if (!link_connected(forward->link))
 		return INT64_MAX;
@@ -318,7 +328,9 @@ int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms)
 		return forward->busy_until_ms;
 	refill_allowance(forward, now_ms);
 	while (step == STEP_SENT && window_open(forward))
-		step = send_one(forward, age_ms);
+		step = send_one(forward, now_ms, age_ms, &due_ms);
+	if (step == STEP_QUIET)
+		return due_ms;
 	if (step == STEP_RATE)
 		return allowed_again_ms(forward, now_ms);
 	return forward->disk_failed ? now_ms + 1000 : INT64_MAX;
@@ -326,6 +338,7 @@ int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms)
 
 void forward_up(struct forward *forward, int64_t now_ms)
 {
+	hangup_up(&forward->hangup, now_ms);
 	forward->backlog_to = queue_newest(forward->queue);
 	forward->allowance = 0;
 	forward->allowed_ms = now_ms;
@@ -335,13 +348,23 @@ void forward_up(struct forward *forward, int64_t now_ms)
 
 /* ---- what became of it ---- */
 
+/* At QoS 0 it is the transport that acknowledges. */
+static void note_acknowledged(struct forward *forward, const struct flight *flight)
+{
+	uint64_t back = flight->qos > 0 ? hangup_acknowledged(&forward->hangup, flight->seq) : 0;
+
+	if (back)
+		remember_again(forward, back);
+}
+
 bool forward_acknowledged(struct forward *forward, int handle)
 {
 	struct flight flight;
 
 	if (!take_flight(forward, handle, &flight))
 		return false;
-	forward->busy = forward->losses = 0;
+	forward->busy = 0;
+	note_acknowledged(forward, &flight);
 	if (flight.wants_fate)
 		forward->events->sent(forward->arg, forward, flight.seq, queue_lookup(forward->queue, flight.seq));
 	queue_acknowledged(forward->queue, flight.seq);
@@ -354,6 +377,7 @@ bool forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 
 	if (!take_flight(forward, handle, &flight))
 		return false;
+	hangup_refused(&forward->hangup, flight.seq);
 	if (refusal == REFUSED_FOR_GOOD) {
 		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
 		return true;
@@ -369,30 +393,66 @@ bool forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 	return true;
 }
 
-static uint64_t first_in_line(const struct forward *forward)
-{
-	uint64_t first = forward->n_again > 0 ? forward->again[0] : UINT64_MAX;
+/* ---- what the broker hangs up on ---- */
 
-	return forward->n > 0 && forward->flights[0].seq < first ? forward->flights[0].seq : first;
+/* The ends of the line: of what is in flight, and what is to be sent again. First is
+ * UINT64_MAX where there is neither. */
+static void line_of(const struct forward *forward, uint64_t *first, uint64_t *last)
+{
+	*first = forward->n_again > 0 ? forward->again[0] : UINT64_MAX;
+	*last = forward->n_again > 0 ? forward->again[forward->n_again - 1] : 0;
+	for (size_t i = 0; i < forward->n; i++) {
+		uint64_t seq = forward->flights[i].seq;
+
+		*first = seq < *first ? seq : *first;
+		*last = seq > *last ? seq : *last;
+	}
 }
 
-void forward_lost(struct forward *forward)
+static void log_suspect(struct forward *forward, uint64_t seq, const char *what)
 {
-	uint64_t first = first_in_line(forward);
-	const struct message *message;
+	const struct message *message = queue_lookup(forward->queue, seq);
+
+	log_warn(forward->component, "lost %u times in a row while the same message was waiting for its acknowledgement: "
+	                             "%s seq=%llu topic=%.200s bytes=%zu",
+	         forward->hangup.losses, what, (unsigned long long)seq, message ? (const char *)message->topic.data : "?",
+	         message ? message->payload.size : 0);
+}
+
+bool forward_isolates(const struct forward *forward)
+{
+	uint64_t first, last;
+
+	line_of(forward, &first, &last);
+	return hangup_isolates(&forward->hangup, first) && !forward_has_qos(forward, 2);
+}
+
+void forward_lost(struct forward *forward, int64_t now_ms)
+{
+	uint64_t first, last;
+	enum hang_up how;
+	unsigned losses;
 
 	queue_line_up(forward->queue);
+	line_of(forward, &first, &last);
 	if (first == UINT64_MAX)
 		return;
-	forward->losses = first == forward->suspect ? forward->losses + 1 : 1;
-	forward->suspect = first;
-	if (forward->losses < LOSSES_SUSPECT || (forward->losses & (forward->losses - 1)) != 0)
-		return;
-	message = queue_lookup(forward->queue, first);
-	log_warn(forward->component, "lost %u times in a row while the same message was waiting for its acknowledgement: does "
-	                             "the broker hang up on it? seq=%llu topic=%.200s bytes=%zu",
-	         forward->losses, (unsigned long long)first, message ? (const char *)message->topic.data : "?",
-	         message ? message->payload.size : 0);
+	how = link_hung_up(forward->link);
+	switch (hangup_lost(&forward->hangup, first, last, how != NO_HANG_UP, how == HANG_UP, now_ms)) {
+	case HANGUP_UNPROVED:
+		losses = forward->hangup.losses;
+		if (losses >= LOSSES_TELL && (losses & (losses - 1)) == 0)
+			log_suspect(forward, first, "does the broker hang up on it?");
+		break;
+	case HANGUP_PASS_OVER:
+		log_suspect(forward, first, "the broker hangs up on it, so it is passed over until another gets through");
+		forget_again(forward);
+		break;
+	case HANGUP_GIVE_UP:
+		forget_again(forward);
+		drop(forward, first, queue_lookup(forward->queue, first), "the broker hangs up on it");
+		break;
+	}
 }
 
 bool forward_has_qos(const struct forward *forward, int qos)

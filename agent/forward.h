@@ -59,9 +59,12 @@ void forward_gave_up(struct forward *forward, const struct message *message, con
 bool forward_acknowledged(struct forward *forward, int handle);
 bool forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms);
 
-/* The connection was lost. When that happens again and again with the same message
- * first in line, it is named in the log: the broker may be hanging up on it. */
-void forward_lost(struct forward *forward);
+/* The connection was lost, because the broker hung up on a message perhaps: agent/hangup.h
+ * says when that is taken for proved. */
+void forward_lost(struct forward *forward, int64_t now_ms);
+/* The connection is being lost: the transport had better forget what is in flight. Never at
+ * QoS 2, where messages could come twice. */
+bool forward_isolates(const struct forward *forward);
 
 bool forward_has_qos(const struct forward *forward, int qos); /* in flight */
 /* The transport has forgotten what is in flight: it is sent again, first. */

@@ -132,8 +132,7 @@ static int64_t now_ms(void *arg)
 	return clock_monotonic_ms();
 }
 
-/* A reading that a link brings is always taken: the link is held after it. And what tells
- * of an overflow causes none: it would be told in turn, until everything has made room for that. */
+/* A reading that a link brings is always taken: the link is held after it. */
 static const char *refuses(void *arg, struct link *link, bool *lost)
 {
 	struct agent *agent = arg;
@@ -143,8 +142,6 @@ static const char *refuses(void *arg, struct link *link, bool *lost)
 	*lost = false;
 	if (agent->custody.failing)
 		return "queue full: the store cannot be written";
-	if (route == agent->drops.overflowed)
-		return "queue full";
 	if (overflow == QUEUE_DROP_OLDEST || !queue_full(route->queue) || (overflow == QUEUE_HOLD && agent->custody.from))
 		return NULL;
 	*lost = overflow == QUEUE_DROP_NEWEST;
@@ -245,7 +242,6 @@ void agent_host_init(struct agent *agent)
 	agent->host = (struct script_host){
 	        .arg = agent,
 	        .agent_name = agent->config->name,
-	        .metrics = agent->metrics,
 	        .link_named = link_named,
 	        .link_default = link_default,
 	        .link_reserve = link_reserve,

@@ -43,8 +43,6 @@ static void discard_transport(struct link *link)
 	loop_timer_cancel(link->loop, &link->retry_timer);
 	loop_timer_cancel(link->loop, &link->deadline);
 	loop_timer_cancel(link->loop, &link->tick);
-	loop_timer_cancel(link->loop, &link->rest);
-	link->unread = false;
 	loop_unwatch(link->loop, &link->socket);
 	if (link->attempt) {
 		attempt_abandon(link->attempt, link->config);
@@ -169,6 +167,11 @@ bool link_unwanted(const struct link *link)
 bool link_brings(const struct link *link)
 {
 	return link->subscriptions.n > 0 || subscriptions_kept(&link->subscriptions) || link->stats.received > 0;
+}
+
+enum hang_up link_hung_up(const struct link *link)
+{
+	return link->transport ? link->ops->hung_up(link->transport) : NO_HANG_UP;
 }
 
 bool link_unread(const struct link *link)

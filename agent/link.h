@@ -55,6 +55,14 @@ enum in_flight {
 	QOS2_IN_FLIGHT, /* perhaps beside QoS 1 */
 };
 
+/* Whether the peer closed the connection, over a message perhaps: it gave no reason, or one that
+ * can be meant for a message. */
+enum hang_up {
+	NO_HANG_UP,
+	HANG_UP_HALFWAY, /* while some of what was sent was still on the way */
+	HANG_UP,
+};
+
 /* What the other side said when the connection came up. */
 struct greeting {
 	bool session_present;
@@ -98,6 +106,7 @@ struct transport_ops {
 	 * will send what is in flight again on the next connection, except QoS 0; false:
 	 * handles given out before mean nothing now. */
 	bool (*abort)(void *transport, enum in_flight in_flight);
+	enum hang_up (*hung_up)(void *transport); /* how the last connection ended */
 };
 
 /* Upward calls of a link; the composition root implements them. `link` is the
@@ -149,6 +158,7 @@ bool link_connected(const struct link *link);
 bool link_off(const struct link *link); /* not started, or told to stop and nothing more will leave */
 bool link_unwanted(const struct link *link); /* told to stop, and not to start since */
 bool link_brings(const struct link *link); /* messages arrive on it, or may: it has subscriptions */
+enum hang_up link_hung_up(const struct link *link); /* from inside events->down */
 bool link_unread(const struct link *link); /* more has come than one turn reads */
 int link_window(const struct link *link); /* the smaller of ours and the peer's */
 struct link_stats link_stats(const struct link *link);

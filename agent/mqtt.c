@@ -6,14 +6,15 @@
 #include "mqtt.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <mqtt_protocol.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -50,6 +51,9 @@ struct mqtt {
 	bool watch_dup;           /* redelivered messages may still be coming */
 	bool dup;                 /* the message being delivered */
 	struct buffer properties; /* of the message being delivered */
+	bool closed;              /* the broker closed the connection, */
+	bool excused;             /* for a reason that has nothing to do with a message, */
+	bool arrived;             /* and its side has all that was sent, as of the last read */
 	char problem[256];        /* why the connection is ending, as far as the library told */
 	char log[256];            /* its last error line while connecting: all it says about TLS */
 };
@@ -64,20 +68,6 @@ static void explain(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 		snprintf(err, err_size, "%s", mqtt->log);
 	else
 		mqtt_explain(rc, err, err_size);
-}
-
-void mqtt_explain(int rc, char *err, size_t err_size)
-{
-	if (rc == MOSQ_ERR_ERRNO && errno == EINTR) /* attempt_nudge() */
-		snprintf(err, err_size, "no answer");
-	else if (rc == MOSQ_ERR_ERRNO && errno != 0)
-		snprintf(err, err_size, "%s", strerror(errno));
-	else if (rc == MOSQ_ERR_EAI)
-		snprintf(err, err_size, "name look-up: %s", gai_strerror(errno));
-	else if (rc == MOSQ_ERR_CONN_LOST || rc == MOSQ_ERR_ERRNO)
-		snprintf(err, err_size, "the broker closed the connection");
-	else
-		snprintf(err, err_size, "%s", mosquitto_strerror(rc));
 }
 
 /* The connection is to end, and the next one to begin with a new handle. */
@@ -112,20 +102,6 @@ static void log_no_more(struct mqtt *mqtt)
 	mosquitto_log_callback_set(mqtt->handle, NULL);
 	mqtt->listening = mqtt->dup = false;
 	mqtt->log[0] = '\0';
-}
-
-/* MQTT 5, 3.4.2.1 and 3.5.2.1: what sending again cannot mend. */
-static enum refusal kind_of_refusal(int reason_code)
-{
-	switch (reason_code) {
-	case MQTT_RC_NOT_AUTHORIZED:
-	case MQTT_RC_TOPIC_NAME_INVALID:
-	case MQTT_RC_PACKET_TOO_LARGE:
-	case MQTT_RC_PAYLOAD_FORMAT_INVALID:
-		return REFUSED_FOR_GOOD;
-	default:
-		return REFUSED_FOR_NOW;
-	}
 }
 
 /* ---- callbacks of the library; it holds a mutex meanwhile ---- */
@@ -182,9 +158,10 @@ static void on_disconnect(struct mosquitto *handle, void *arg, int reason_code, 
 	(void)handle;
 	(void)list;
 	/* Numbers from 0x80 are the broker's own words (MQTT 5); the rest are the library's and come as return codes too. */
-	if (reason_code >= 0x80)
-		snprintf(mqtt->problem, sizeof mqtt->problem, "the broker disconnects: %s",
-		         mosquitto_reason_string(reason_code));
+	if (reason_code < 0x80)
+		return;
+	mqtt->excused = !mqtt_is_about_a_packet(reason_code);
+	snprintf(mqtt->problem, sizeof mqtt->problem, "the broker disconnects: %s", mosquitto_reason_string(reason_code));
 }
 
 static void on_message(struct mosquitto *handle, void *arg, const struct mosquitto_message *message,
@@ -233,7 +210,7 @@ static void on_publish(struct mosquitto *handle, void *arg, int mid, int reason_
 	if (reason_code < 0x80 || reason_code == MQTT_RC_PACKET_ID_NOT_FOUND)
 		mqtt->events->acknowledged(mqtt->arg, mid);
 	else
-		mqtt->events->refused(mqtt->arg, mid, kind_of_refusal(reason_code), mosquitto_reason_string(reason_code));
+		mqtt->events->refused(mqtt->arg, mid, mqtt_kind_of_refusal(reason_code), mosquitto_reason_string(reason_code));
 }
 
 static void on_subscribe(struct mosquitto *handle, void *arg, int mid, int count, const int *granted,
@@ -327,6 +304,7 @@ static int mqtt_connect(void *transport, const struct url *url, bool discard_ses
 	list = mqtt_connect_properties(config);
 	mqtt->connected = mqtt->greeted = mqtt->birth_due = false;
 	mqtt->birth = 0;
+	mqtt->closed = mqtt->excused = mqtt->arrived = false;
 	mqtt->problem[0] = mqtt->log[0] = '\0';
 	mosquitto_log_callback_set(mqtt->handle, on_log);
 	mqtt->listening = true;
@@ -367,6 +345,13 @@ static int judge(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 	return -1;
 }
 
+/* Of a read or a write. */
+static int judge_io(struct mqtt *mqtt, int rc, char *err, size_t err_size)
+{
+	mqtt->closed = rc == MOSQ_ERR_SUCCESS ? mosquitto_socket(mqtt->handle) < 0 : mqtt_was_closed(rc);
+	return judge(mqtt, rc, err, err_size);
+}
+
 /* During a TLS handshake the library takes the end of the stream for "try again". */
 static bool ended_before_greeting(struct mqtt *mqtt)
 {
@@ -404,6 +389,16 @@ static void publish_birth(struct mqtt *mqtt)
 		log_warn("mqtt", "link %s: birth message: %s", mqtt->config->name, mosquitto_strerror(rc));
 }
 
+/* To be asked before the library closes the socket. The other kernel's word: over a slow line
+ * it comes long after ours took the last byte. */
+static bool all_arrived(struct mqtt *mqtt)
+{
+	int bytes;
+
+	return !mosquitto_want_write(mqtt->handle) && ioctl(mosquitto_socket(mqtt->handle), SIOCOUTQ, &bytes) == 0 &&
+	       bytes == 0;
+}
+
 static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char *err, size_t err_size)
 {
 	struct mqtt *mqtt = transport;
@@ -412,12 +407,13 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 	SSL *ssl;
 
 	mqtt->received = mqtt->received_bytes = 0;
+	mqtt->arrived = all_arrived(mqtt);
 	if (ended_before_greeting(mqtt))
 		return judge(mqtt, MOSQ_ERR_CONN_LOST, err, err_size);
 	/* The library does not tell whether there was anything to read, its callbacks do. */
 	do {
 		mqtt->heard = false;
-		if (judge(mqtt, mosquitto_loop_read(mqtt->handle, 1), err, err_size) < 0)
+		if (judge_io(mqtt, mosquitto_loop_read(mqtt->handle, 1), err, err_size) < 0)
 			return -1;
 		budget = mqtt->received < max_messages && mqtt->received_bytes < READ_BYTES && clock_monotonic_ms() < until;
 	} while (mqtt->heard && budget);
@@ -449,7 +445,7 @@ static int mqtt_write(void *transport, char *err, size_t err_size)
 	rc = mosquitto_loop_write(mqtt->handle, 1);
 	cork(mqtt, 0);
 	mqtt->queued = 0;
-	return judge(mqtt, rc, err, err_size);
+	return judge_io(mqtt, rc, err, err_size);
 }
 
 static int mqtt_tick(void *transport, char *err, size_t err_size)
@@ -527,7 +523,17 @@ static void mqtt_goodbye(void *transport)
 {
 	struct mqtt *mqtt = transport;
 
+	mqtt->excused = true;
 	mosquitto_disconnect(mqtt->handle);
+}
+
+static enum hang_up mqtt_hung_up(void *transport)
+{
+	const struct mqtt *mqtt = transport;
+
+	if (!mqtt->closed || mqtt->excused || mqtt->start_over)
+		return NO_HANG_UP;
+	return mqtt->arrived ? HANG_UP : HANG_UP_HALFWAY;
 }
 
 /* Whether the next connection may go on with the handle, which then sends again
@@ -574,6 +580,7 @@ const struct transport_ops mqtt_transport = {
         .unsubscribe = mqtt_unsubscribe,
         .goodbye = mqtt_goodbye,
         .abort = mqtt_abort,
+        .hung_up = mqtt_hung_up,
 };
 
 void mqtt_setup(void)

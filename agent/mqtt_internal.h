@@ -17,6 +17,12 @@ int mqtt_discard_session(const struct link_config *config, const struct url *url
 
 /* What a return code of the library means; errno as the call left it. */
 void mqtt_explain(int rc, char *err, size_t err_size);
+bool mqtt_was_closed(int rc); /* by the broker, or whoever speaks for it; errno likewise */
+
+/* What MQTT 5's reason codes mean: in a PUBACK or PUBREC; and in a DISCONNECT, whether it can be
+ * for what the broker thinks of a packet, rather than for itself. */
+enum refusal mqtt_kind_of_refusal(int reason_code);
+bool mqtt_is_about_a_packet(int reason_code);
 
 /* The CONNECT properties of version 5. NULL on other versions or without memory. */
 mosquitto_property *mqtt_connect_properties(const struct link_config *config);

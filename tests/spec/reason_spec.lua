@@ -234,18 +234,3 @@ describe("what was in flight when the line broke", function()
 			seen)
 	end)
 end)
-
-describe("a broker that hangs up on a message, as before version 5 it must,", function()
-	it("is suspected by name", function()
-		local core = broker.start { lines = { "max_packet_size 1000" } }
-		local collector = core:client()
-		collector:subscribe("t/#", 1)
-		local agent = tidegate.start {
-			config = { links = { core = { url = "mqtt://127.0.0.1:" .. core.port,
-				reconnect = { min = "10ms", max = "50ms" } } } },
-			scripts = { ["rule.lua"] = 'mqtt.pub("t/1", "before") mqtt.pub("t/2", ("x"):rep(2000)) mqtt.pub("t/3", "after")' },
-		}
-		agent:wait_log("lost 4 times in a row .* seq=2 topic=t/2 bytes=2000")
-		assert.equal("before", collector:wait_topic("t/1").payload)
-	end)
-end)

@@ -171,6 +171,12 @@ static void fake_goodbye(void *transport)
 	fake.wants_write = true;
 }
 
+static enum hang_up fake_hung_up(void *transport)
+{
+	(void)transport;
+	return NO_HANG_UP;
+}
+
 static const struct transport_ops ops = {
         .open = fake_open,
         .close = fake_close,
@@ -185,6 +191,7 @@ static const struct transport_ops ops = {
         .unsubscribe = fake_unsubscribe,
         .goodbye = fake_goodbye,
         .abort = fake_abort,
+        .hung_up = fake_hung_up,
 };
 
 /* ---- what the link tells ---- */
