@@ -57,14 +57,14 @@ AGENT_SOURCES = agent/answer.c \
                 agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/subscriptions.c agent/timers.c agent/topic.c agent/value.c \
                 agent/dead_letters.c \
                 agent/losses.c \
-                agent/api_json.c agent/json_encode.c agent/json_need.c agent/place.c \
                 agent/library.c \
+                agent/api_json.c agent/api_metric.c agent/metrics.c agent/json_encode.c agent/json_need.c agent/place.c \
                 agent/poison.c
 STORE_TESTS   = test_store test_queue \
                 test_salvage \
                 test_dead \
                 test_ledger
-SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_mqtt test_script_timer
+SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_timer
 AGENT_TESTS   = test_answer \
                 test_cli_table \
                 test_control \
@@ -101,11 +101,13 @@ $(BUILD)/%.o: %.c Makefile
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples \
-		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
+		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta
 	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
 	$(INSTALL) -m 644 agent.lua.example $(DESTDIR)$(PREFIX)/share/tidegate/agent.lua.example
 	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/tidegate/examples
 	$(INSTALL) -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
+	$(INSTALL) -m 644 scripts/meta/tidegate.lua $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta/tidegate.lua
+	$(INSTALL) -m 644 scripts/tidegate.luacheckrc $(DESTDIR)$(PREFIX)/share/tidegate/tidegate.luacheckrc
 
 demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load

@@ -22,6 +22,7 @@ struct dead;
 struct forward;
 struct ledger;
 struct link;
+struct metrics;
 struct poison;
 struct queue;
 struct store;
@@ -41,6 +42,7 @@ struct agent {
 	struct route *default_route;
 	struct script **scripts;
 	size_t n_scripts;
+	struct metrics *metrics; /* the scripts' */
 	struct script_host host;
 
 	int64_t started_ms; /* loop's clock */

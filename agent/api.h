@@ -55,6 +55,8 @@ int script_effect_failed(struct lua_State *L);
 /* The modules; each pushes nothing and sets its globals. May raise memory errors. */
 void api_base_open(struct lua_State *L);
 void api_mqtt_open(struct lua_State *L);
+void api_json_open(struct lua_State *L);
+void api_metric_open(struct lua_State *L);
 void api_timer_open(struct lua_State *L);
 
 /* api_timer.c, for the calls of timers. Pushes the function and the timer's object. */
@@ -65,7 +67,6 @@ void api_timer_settle(struct script *script, bool happens);
 void api_timer_over(struct script *script, struct timer *timer);
 /* "every 10 s (rules.lua:12)" */
 void api_timer_describe(struct script *script, const struct timer *timer, char *text, size_t size);
-void api_json_open(struct lua_State *L);
 
 /* api_options.c: option tables, `{ qos = 1, retain = true }`. */
 struct api_option {

@@ -141,6 +141,17 @@ static void print_scripts(const json_t *lines, size_t width)
 	table_print(table, stdout);
 }
 
+/* There may be a thousand. */
+static void print_metrics(const json_t *lines)
+{
+	size_t at = 0, n = 0;
+
+	while (next_of(lines, "metric", &at))
+		n++;
+	if (n > 0)
+		text_printf("metrics of scripts: %zu (--json shows them)\n\n", n);
+}
+
 static void print_losses(const json_t *lines, size_t width)
 {
 	static const char *const heads[] = {"lost", ">messages", ">bytes", "first", "last", "reason", "topic", NULL};
@@ -188,6 +199,7 @@ static void print_status(const json_t *lines)
 	print_traffic(lines, width);
 	print_queues(lines, width);
 	print_scripts(lines, width);
+	print_metrics(lines);
 	print_losses(lines, width);
 	print_store(lines);
 }

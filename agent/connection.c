@@ -47,6 +47,8 @@ void connection_watch(struct link *link, bool on)
 	link->socket.fd = on ? link->ops->fd(link->transport) : -1;
 	if (on && (link->socket.fd < 0 || loop_watch(link->loop, &link->socket) < 0))
 		link->socket.fd = -1;
+	if (on && link->unread)
+		loop_timer_set(link->loop, &link->rest, loop_now_ms(link->loop));
 }
 
 void connection_off(struct link *link)
@@ -181,6 +183,8 @@ void connection_down(struct link *link, const char *reason)
 	connection_watch(link, false);
 	loop_timer_cancel(link->loop, &link->deadline);
 	loop_timer_cancel(link->loop, &link->tick);
+	loop_timer_cancel(link->loop, &link->rest);
+	link->unread = false;
 	end_connection(link);
 	if (link->stopping) {
 		reason = "stopped";
@@ -199,14 +203,14 @@ void connection_down(struct link *link, const char *reason)
 
 /* ---- the socket ---- */
 
-static void on_socket(void *arg, short revents)
+/* What is left for the next turn may be decrypted already: then the socket knows
+ * nothing of it, and only the timer gets it. */
+static void read_some(struct link *link)
 {
-	struct link *link = arg;
 	char err[256];
 	int more;
 
-	if (!(revents & (POLLIN | POLLHUP | POLLERR)))
-		return; /* writable: the flush at the end of the turn writes */
+	loop_timer_cancel(link->loop, &link->rest);
 	link->refusing = NULL;
 	more = link->ops->read(link->transport, TURN_MESSAGES, TURN_MS, err, sizeof err);
 	link->unread = more > 0;
@@ -219,7 +223,21 @@ static void on_socket(void *arg, short revents)
 	if (more < 0 || link->refusing)
 		connection_down(link, err);
 	else if (more > 0)
-		loop_again(link->loop);
+		loop_timer_set(link->loop, &link->rest, loop_now_ms(link->loop) + 1);
+}
+
+static void on_socket(void *arg, short revents)
+{
+	if (revents & (POLLIN | POLLHUP | POLLERR)) /* writable: the flush at the end of the turn writes */
+		read_some(arg);
+}
+
+static void on_rest(void *arg)
+{
+	struct link *link = arg;
+
+	if (link->hold != LINK_HELD) /* else connection_watch() comes back to it */
+		read_some(link);
 }
 
 static void on_tick(void *arg)
@@ -258,6 +276,7 @@ void connection_init(struct link *link)
 	link->retry_timer = (struct loop_timer){.fire = on_retry, .arg = link};
 	link->deadline = (struct loop_timer){.fire = on_deadline, .arg = link};
 	link->tick = (struct loop_timer){.fire = on_tick, .arg = link};
+	link->rest = (struct loop_timer){.fire = on_rest, .arg = link};
 	link->retry.random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
 }
 

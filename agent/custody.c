@@ -15,9 +15,11 @@
 #include "store.h"
 
 #define SENDER_WINDOW 20       /* what mosquitto keeps in flight to a client: max_inflight_messages */
+#define WINDOW_MS 2000         /* a sender that was seen to keep less is taken to do so for so long */
+#define AT_ONCE_MS 25          /* after its acknowledgements, one that waited for them goes on */
 #define STUCK_MS 25            /* a stuck sender waits so long for a collector that is silent */
 #define SLOW_MS 2000           /* a collector that was slow is taken to be slow for so long */
-#define HURRY_MS 10000         /* after a link was lost with messages that were not safe yet */
+#define HURRY_MS 10000         /* after a link is back that was lost with messages that were not safe yet */
 #define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
 #define COMMIT_RETRY_MS 1000
 #define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss; */
@@ -27,8 +29,16 @@
 
 void custody_begin(struct agent *agent, struct route *route)
 {
-	agent->custody.from = route;
+	int64_t now_ms = loop_now_ms(agent->loop);
+
+	if (route->stopped_at > 0 && (route->let_go_ms == 0 || now_ms - route->let_go_ms <= AT_ONCE_MS)) {
+		route->window = route->stopped_at;
+		route->window_until_ms = now_ms + WINDOW_MS;
+	}
+	route->stopped_at = 0;
+	route->taken_ms = now_ms;
 	route->waiting++;
+	agent->custody.from = route;
 }
 
 void custody_brought(struct agent *agent, uint64_t seq)
@@ -44,10 +54,16 @@ void custody_end(struct agent *agent)
 	agent->custody.from = NULL;
 }
 
-void custody_lost(struct agent *agent, const struct route *route)
+void custody_lost(struct route *route)
 {
-	if (route->waiting > 0)
+	route->hurries = route->hurries || route->waiting > 0 || route->released;
+}
+
+void custody_up(struct agent *agent, struct route *route)
+{
+	if (route->hurries)
 		agent->custody.hurry_until_ms = loop_now_ms(agent->loop) + HURRY_MS;
+	route->hurries = false;
 }
 
 static bool waits_for(const struct route *route, uint64_t first_unsafe)
@@ -93,6 +109,9 @@ static void hold_links(struct agent *agent, uint64_t first_unsafe)
 
 		/* What has become safe is acknowledged before it waits for room. */
 		route->lacks_room = route->lacks_room && (unsafe || route->waiting == 0) && lacks_room(agent, route);
+		if (route->released && route->let_go_ms == 0)
+			route->let_go_ms = loop_now_ms(agent->loop);
+		route->released = !unsafe && route->waiting > 0;
 		if (!unsafe)
 			route->waiting = route->stuck_since_ms = 0;
 		if (route->lacks_room || (agent->custody.failing && link_brings(route->link)))
@@ -144,11 +163,27 @@ static void wake_up(void *arg)
 	(void)arg; /* the step follows */
 }
 
-/* More has come already, or as many messages wait for their acknowledgement as brokers
- * send without any. */
-static bool is_stuck(const struct route *route)
+/* More has come already, or as many messages wait for their acknowledgement as brokers,
+ * or this one, send without any. */
+static bool is_stuck(const struct agent *agent, const struct route *route)
 {
-	return link_unread(route->link) || route->waiting >= SENDER_WINDOW;
+	bool stopped = loop_now_ms(agent->loop) < route->window_until_ms && route->waiting >= route->window;
+
+	return stopped || link_unread(route->link) || route->waiting >= SENDER_WINDOW;
+}
+
+/* The end of linger. A sender that was read all the time and has sent nothing since the
+ * middle of it has nothing to say; or it keeps fewer in flight than most, and goes on
+ * as soon as it has its acknowledgements: custody_begin() will tell. */
+static void watch_senders(struct agent *agent, uint64_t first_unsafe)
+{
+	int64_t since_ms = loop_now_ms(agent->loop) - agent->custody.linger_ms / 2;
+
+	for (struct route *route = agent->routes; route && only_a_commit_helps(agent); route = route->next)
+		if (waits_for(route, first_unsafe) && route->taken_ms <= since_ms) {
+			route->stopped_at = route->waiting;
+			route->let_go_ms = 0;
+		}
 }
 
 /* Some link brought what only itself can carry away. */
@@ -167,7 +202,7 @@ static int64_t longest_stuck_ms(struct agent *agent, uint64_t first_unsafe)
 	int64_t now_ms = loop_now_ms(agent->loop), silent_ms = now_ms - agent->custody.moved_ms, longest_ms = -1;
 
 	for (struct route *route = agent->routes; route; route = route->next) {
-		if (!waits_for(route, first_unsafe) || !is_stuck(route))
+		if (!waits_for(route, first_unsafe) || !is_stuck(agent, route))
 			continue;
 		if (route->stuck_since_ms == 0)
 			route->stuck_since_ms = now_ms;
@@ -216,6 +251,7 @@ static void on_linger(void *arg)
 	if (store_pending(agent->store, &unsafe) < STORE_UNSAFE || custody->failing)
 		return;
 	if (unsafe.first <= custody->marks[0]) {
+		watch_senders(agent, unsafe.first);
 		custody->slow_until_ms = loop_now_ms(agent->loop) + SLOW_MS;
 		commit(agent);
 		return;

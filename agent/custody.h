@@ -30,7 +30,7 @@ struct custody {
 	uint64_t first_unsafe;  /* as of the last step, */
 	int64_t moved_ms;       /* and when that was another one: the collector answers */
 	int64_t slow_until_ms;  /* the collector did not answer in time */
-	int64_t hurry_until_ms; /* a link was lost before what it brought was safe */
+	int64_t hurry_until_ms; /* a link is back that was lost before what it brought was safe */
 	uint64_t marks[CUSTODY_MARKS]; /* the newest seq, a quarter of linger apart; the first is the oldest */
 	struct loop_timer linger;
 	struct loop_timer stuck;     /* a sender has waited long enough */
@@ -47,8 +47,9 @@ void custody_end(struct agent *agent);
 
 /* The link is lost. What it brought comes again; if that went on for ever, because the
  * connection never lives as long as a hold, nothing would be acknowledged: so for a
- * while commits follow at once. */
-void custody_lost(struct agent *agent, const struct route *route);
+ * while after it is back commits follow at once. */
+void custody_lost(struct route *route);
+void custody_up(struct agent *agent, struct route *route);
 
 /* Step "commit": commits if it is time to, and holds or releases links. */
 void custody_step(struct agent *agent);

@@ -10,14 +10,19 @@
 struct drop {
 	struct drop *next;
 	struct route *route;
-	const char *reason;
+	enum queue_drop why;
 	uint64_t seq;
 	uint32_t origin;
 	size_t size;
 	char context[];
 };
 
-void drops_add(struct drops *drops, struct route *route, const struct message *message, const char *reason)
+const char *drops_reason(enum queue_drop why)
+{
+	return why == QUEUE_EXPIRED ? "expired" : "overflow";
+}
+
+void drops_add(struct drops *drops, struct route *route, const struct message *message, enum queue_drop why)
 {
 	struct drop *drop;
 
@@ -26,7 +31,7 @@ void drops_add(struct drops *drops, struct route *route, const struct message *m
 	drop = malloc(sizeof *drop + message->context.size);
 	if (!drop)
 		return;
-	*drop = (struct drop){.route = route, .reason = reason, .seq = message->seq, .origin = message->origin,
+	*drop = (struct drop){.route = route, .why = why, .seq = message->seq, .origin = message->origin,
 	                      .size = message->context.size};
 	memcpy(drop->context, message->context.data, message->context.size);
 	if (!drops->first)
@@ -44,12 +49,14 @@ void drops_tell(struct agent *agent)
 		struct drop *next = drop->next;
 		struct script *script = agent_script_of(agent, drop->origin);
 
+		agent->drops.overflowed = drop->why == QUEUE_OVERFLOW ? drop->route : NULL;
 		if (script)
-			script_drop(script, drop->seq, link_name(drop->route->link), drop->reason,
+			script_drop(script, drop->seq, link_name(drop->route->link), drops_reason(drop->why),
 			            (struct bytes){drop->context, drop->size});
 		free(drop);
 		drop = next;
 	}
+	agent->drops.overflowed = NULL;
 }
 
 void drops_release(struct drops *drops)

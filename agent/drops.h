@@ -12,13 +12,17 @@ struct route;
 
 struct drops {
 	struct drop *first, **end;
+	const struct route *overflowed; /* of which a script is being told */
 };
 
 /* Notes one that has a context. It is only told if memory is left for it. */
-void drops_add(struct drops *drops, struct route *route, const struct message *message, const char *reason);
+void drops_add(struct drops *drops, struct route *route, const struct message *message, enum queue_drop why);
 
-/* Calls on_drop() of the scripts that asked. What they publish then may be given up
- * in turn: that is told next time. */
+/* For people, scripts and the record. */
+const char *drops_reason(enum queue_drop why);
+
+/* Calls on_drop() of the scripts that asked. What they publish on a link that
+ * has just overflowed is refused. */
 void drops_tell(struct agent *agent);
 
 void drops_release(struct drops *drops);

@@ -132,7 +132,8 @@ static int64_t now_ms(void *arg)
 	return clock_monotonic_ms();
 }
 
-/* A reading that a link brings is always taken: the link is held after it. */
+/* A reading that a link brings is always taken: the link is held after it. And what tells
+ * of an overflow causes none: it would be told in turn, until everything has made room for that. */
 static const char *refuses(void *arg, struct link *link, bool *lost)
 {
 	struct agent *agent = arg;
@@ -142,6 +143,8 @@ static const char *refuses(void *arg, struct link *link, bool *lost)
 	*lost = false;
 	if (agent->custody.failing)
 		return "queue full: the store cannot be written";
+	if (route == agent->drops.overflowed)
+		return "queue full";
 	if (overflow == QUEUE_DROP_OLDEST || !queue_full(route->queue) || (overflow == QUEUE_HOLD && agent->custody.from))
 		return NULL;
 	*lost = overflow == QUEUE_DROP_NEWEST;
@@ -242,6 +245,7 @@ void agent_host_init(struct agent *agent)
 	agent->host = (struct script_host){
 	        .arg = agent,
 	        .agent_name = agent->config->name,
+	        .metrics = agent->metrics,
 	        .link_named = link_named,
 	        .link_default = link_default,
 	        .link_reserve = link_reserve,

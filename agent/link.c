@@ -43,6 +43,8 @@ static void discard_transport(struct link *link)
 	loop_timer_cancel(link->loop, &link->retry_timer);
 	loop_timer_cancel(link->loop, &link->deadline);
 	loop_timer_cancel(link->loop, &link->tick);
+	loop_timer_cancel(link->loop, &link->rest);
+	link->unread = false;
 	loop_unwatch(link->loop, &link->socket);
 	if (link->attempt) {
 		attempt_abandon(link->attempt, link->config);

@@ -42,6 +42,7 @@ struct link {
 
 	struct loop_watch socket, attempt_done;
 	struct loop_timer retry_timer, deadline, tick;
+	struct loop_timer rest; /* while `unread` */
 	struct subscriptions subscriptions;
 	struct redelivery *redelivery; /* NULL: nothing is recognised */
 	struct link_stats stats;

@@ -61,6 +61,7 @@ static void on_up(void *arg, struct link *link)
 {
 	struct agent *agent = arg;
 
+	custody_up(agent, route_of(agent, link));
 	forward_up(route_of(agent, link)->forward, loop_now_ms(agent->loop));
 	losses_report(agent, route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
@@ -72,7 +73,7 @@ static void on_down(void *arg, struct link *link, const char *reason)
 	struct agent *agent = arg;
 
 	forward_lost(route_of(agent, link)->forward, loop_now_ms(agent->loop));
-	custody_lost(agent, route_of(agent, link));
+	custody_lost(route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_disconnect(agent->scripts[i], link_name(link), reason);
 	loop_again(agent->loop); /* it may come from the last step: commit what the handlers did */
@@ -220,11 +221,10 @@ void route_lost(struct route *route, const struct message *message, const char *
 static void on_given_up(void *arg, struct queue *queue, const struct message *message, enum queue_drop why)
 {
 	struct route *route = arg;
-	const char *reason = why == QUEUE_EXPIRED ? "expired" : "overflow";
 
 	(void)queue;
-	route_lost(route, message, reason);
-	drops_add(&route->agent->drops, route, message, reason);
+	route_lost(route, message, drops_reason(why));
+	drops_add(&route->agent->drops, route, message, why);
 	loop_again(route->agent->loop);
 }
 

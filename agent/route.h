@@ -24,6 +24,13 @@ struct route {
 	uint64_t brought_to;  /* the newest entry that its messages led to */
 	int64_t waiting;        /* messages read and not acknowledged yet */
 	int64_t stuck_since_ms; /* its sender can send no more until they are; 0: it can */
+	int64_t taken_ms;       /* when the last of them was read */
+	int64_t stopped_at;     /* so many were waiting when linger ended, and no more had come; 0: they had */
+	int64_t let_go_ms;      /* and then they were acknowledged; 0: not yet */
+	int64_t window;         /* as many its sender lets wait, */
+	int64_t window_until_ms; /* as far as is known for now */
+	bool released;          /* they were acknowledged in the last turn: the link may have been dead by then */
+	bool hurries;           /* it was lost before that, and has not been back since */
 	bool lacks_room;      /* it is held because a queue is full */
 	bool counting;        /* what an earlier process left in its queue */
 	bool old_qos2;  /* an earlier process sent at QoS 2 */

@@ -22,6 +22,7 @@
 #include "link.h"
 #include "log.h"
 #include "losses.h"
+#include "metrics.h"
 #include "mqtt.h"
 #include "queue.h"
 #include "store.h"
@@ -96,17 +97,17 @@ static void step_commit(void *arg)
 
 /* ---- steps "send" and "acknowledge" ---- */
 
-/* A large backlog is counted beside the work. */
+/* A large backlog is counted beside the work; while it cannot be read, whenever a turn comes. */
 static void count_backlog(struct agent *agent, struct route *route)
 {
-	if (!route->counting)
-		return;
-	route->counting = queue_count(route->queue);
-	if (route->counting)
+	int left = route->counting ? queue_count(route->queue) : 0;
+
+	if (left > 0)
 		loop_again(agent->loop);
-	else if (queue_messages(route->queue) > 0)
+	else if (left == 0 && route->counting && queue_messages(route->queue) > 0)
 		log_info("store", "link %s resumes with %llu messages queued", link_name(route->link),
 		         (unsigned long long)queue_messages(route->queue));
+	route->counting = left != 0;
 }
 
 static void step_send(void *arg)
@@ -315,6 +316,10 @@ static int open_everything(struct agent *agent)
 	char err[512];
 	int status;
 
+	if (!agent->metrics) {
+		log_error("agent", "not enough memory");
+		return 1;
+	}
 	agent->loop = loop_open(&steps, agent, err, sizeof err);
 	if (agent->loop)
 		agent->store = store_open(config->store_path, config->durability, err, sizeof err);
@@ -363,6 +368,7 @@ static void close_everything(struct agent *agent)
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_close(agent->scripts[i]);
 	free(agent->scripts);
+	metrics_close(agent->metrics);
 	while (agent->routes) {
 		struct route *route = agent->routes;
 
@@ -398,6 +404,7 @@ int run_agent(struct config *config, bool verbose)
 	log_setup(verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
 	warn_of_unbuilt(config);
 	mqtt_setup();
+	agent.metrics = metrics_open();
 	agent_host_init(&agent);
 	custody_init(&agent, config->linger_ms);
 	upkeep_init(&agent);

@@ -324,6 +324,19 @@ static void open_base(lua_State *L, const char *directory)
 	lua_pop(L, 1);
 }
 
+/* Lua's math without what only some builds of Lua have, for the sake of Lua 5.2: a
+ * script that works on the desk must work on the router. */
+static int open_math(lua_State *L)
+{
+	static const char *const old[] = { "atan2", "cosh", "sinh", "tanh", "pow", "frexp", "ldexp", "log10" };
+
+	lua_pushcfunction(L, luaopen_math);
+	lua_call(L, 0, 1);
+	for (size_t i = 0; i < sizeof old / sizeof *old; i++)
+		remove_field(L, old[i]);
+	return 1;
+}
+
 /* A table of `os` with the clock functions only. */
 static int open_os(lua_State *L)
 {
@@ -353,7 +366,7 @@ void sandbox_open(struct lua_State *L, const char *directory)
 {
 	open_base(L, directory);
 	luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
-	luaL_requiref(L, LUA_MATHLIBNAME, luaopen_math, 1);
+	luaL_requiref(L, LUA_MATHLIBNAME, open_math, 1);
 	luaL_requiref(L, LUA_UTF8LIBNAME, luaopen_utf8, 1);
 	luaL_requiref(L, LUA_OSLIBNAME, open_os, 1);
 	lua_pop(L, 4);

@@ -16,6 +16,7 @@
 #include "link.h"
 #include "queue.h"
 
+struct metrics;
 struct script;
 
 /* What scripts may ask of the agent; the composition root supplies it. Every
@@ -24,6 +25,7 @@ struct script;
 struct script_host {
 	void *arg;
 	const char *agent_name;
+	struct metrics *metrics; /* what scripts count; outlives them */
 	struct link *(*link_named)(void *arg, const char *name); /* NULL: unknown */
 	struct link *(*link_default)(void *arg);                 /* NULL: none is the default */
 	/* The link of that name, made if there was none (off, with an empty queue) for the

@@ -18,6 +18,7 @@ static void (*const openers[])(lua_State *L) = {
 	api_mqtt_open,
 	api_timer_open,
 	api_json_open,
+	api_metric_open,
 };
 
 static const char *const handlers[] = { "on_message", "on_sent", "on_drop", "on_connect", "on_disconnect",

@@ -3,6 +3,7 @@
 #include "status.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,6 +14,7 @@
 #include "dead.h"
 #include "forward.h"
 #include "ledger.h"
+#include "metrics.h"
 #include "queue.h"
 
 #define RECENT_MS 86400000 /* a loss is a problem for a day; then it is history */
@@ -280,6 +282,40 @@ static bool tell_script(const struct agent *agent, struct answer *answer, size_t
 	return true;
 }
 
+/* As JSON has neither infinities nor NaN: null. */
+static json_t *number(double value)
+{
+	if (isnan(value) || isinf(value))
+		return json_null();
+	return fabs(value) < 1e15 && value == floor(value) ? json_integer((json_int_t)value) : json_real(value);
+}
+
+static json_t *labels_of(const struct metric *metric)
+{
+	json_t *labels = json_object();
+
+	for (size_t i = 0; i < metric->n_labels; i++)
+		json_object_set_new(labels, metric->labels[i].name, text(metric->labels[i].value));
+	return labels;
+}
+
+static bool tell_metric(const struct agent *agent, struct answer *answer, size_t index)
+{
+	const struct metric *metric = metrics_at(agent->metrics, index);
+	char name[METRIC_BYTES_MAX + sizeof "script_"];
+
+	if (!metric)
+		return false;
+	snprintf(name, sizeof name, "script_%s", metric->name);
+	answer_line(answer, json_pack("{s:s, s:s, s:s, s:o, s:o}",
+	                              "kind", "metric",
+	                              "metric", name,
+	                              "type", metric_kind_name(metric->kind),
+	                              "labels", labels_of(metric),
+	                              "value", number(metric->value)));
+	return true;
+}
+
 struct nth {
 	size_t left;
 	json_t *line;
@@ -376,7 +412,7 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 
 static tell *const kinds[] = {
         tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_queue_problem, tell_loss_problem,
-        tell_script_problem, tell_dead_problem, tell_link, tell_queue, tell_script, tell_loss, tell_dead, tell_store,
+        tell_script_problem, tell_dead_problem, tell_link, tell_queue, tell_script, tell_metric, tell_loss, tell_dead, tell_store,
 };
 
 static bool next(void *arg, void *state, struct answer *answer)

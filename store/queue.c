@@ -293,10 +293,11 @@ bool queue_may_expire(const struct queue *queue)
 	return queue->may_expire;
 }
 
-bool queue_count(struct queue *queue)
+int queue_count(struct queue *queue)
 {
-	if (queue->uncounted_to != INT64_MIN)
-		rows_count(&queue->rows, &queue->uncounted_to, COUNT_ROWS, count_row, queue);
+	if (queue->uncounted_to != INT64_MIN &&
+	    rows_count(&queue->rows, &queue->uncounted_to, COUNT_ROWS, count_row, queue) < 0)
+		return -1;
 	return queue->uncounted_to != INT64_MIN;
 }
 

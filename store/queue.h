@@ -79,9 +79,9 @@ void queue_close(struct queue *queue);
 void queue_set_limits(struct queue *queue, struct queue_limits limits);
 
 /* What an earlier process left is counted afterwards, as a large backlog takes a
- * while: counts some thousand messages more. False: all are
- * counted. Until then queue_messages() and queue_bytes() tell too little. */
-bool queue_count(struct queue *queue);
+ * while: counts some thousand messages more. 1: there are more; 0: all are counted; -1:
+ * the disk cannot be read now. Until it is 0, queue_messages() and queue_bytes() tell too little. */
+int queue_count(struct queue *queue);
 
 /* Calls `visit` for every queue of the store that is not open. */
 void queue_visit(struct store *store, void (*visit)(void *arg, const char *name, uint64_t messages), void *arg);

@@ -27,7 +27,7 @@ local function environment(extra)
 end
 
 --- Starts `argv` (a list). Options: `cwd`, `env` (added to ours), `stdout` and
--- `stderr` (files, appended to). Returns a process with `pid`, and once it has
+-- `stderr` (files, appended to), `pipes` ({ stdin, stdout }, luv's). Returns a process with `pid`, and once it has
 -- ended `code` and `signal`.
 function M.spawn(argv, options)
 	options = options or {}
@@ -39,11 +39,12 @@ function M.spawn(argv, options)
 	local out = assert(uv.fs_open(options.stdout or "/dev/null", "a", 420))
 	local err = assert(uv.fs_open(options.stderr or options.stdout or "/dev/null", "a", 420))
 	local self = setmetatable({ name = argv[1] }, process)
+	local pipes = options.pipes or {}
 	local handle, pid = uv.spawn(program, {
 		args = args,
 		cwd = options.cwd,
 		env = environment(options.env or {}),
-		stdio = { nil, out, err },
+		stdio = { pipes[1], pipes[2] or out, err },
 	}, loop.guard(function(code, signal)
 		self.code, self.signal = code, signal
 		self.handle:close()

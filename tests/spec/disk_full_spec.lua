@@ -10,6 +10,9 @@ local script = [[
 	function on_message(topic, payload)
 		assert(mqtt.pub(topic, payload, { ctx = weight }))
 	end
+	function on_connect(link)
+		log.info("%s is back: %s", link, select(2, mqtt.pub("back", "")))
+	end
 ]]
 local N = 9000
 
@@ -38,7 +41,9 @@ describe("a disk that fills up", function()
 		loop.consistently(function()
 			return g.field:occurrences("Received PUBACK from gw-field") < N
 		end, "the field broker keeps the rest", 0.5)
+		assert.equal(1, g.field:connections("gw-field"))
 		g.uplink.restore()
+		g.agent:wait_log("core is back: queue full: the store cannot be written")
 		gateway.assert_in_order(g:wait_readings(N, 60))
 		assert.truthy(g.agent:log():find("the store can be written again", 1, true))
 	end)

@@ -8,8 +8,8 @@ local proxy = require "lib.proxy"
 local N = 2000
 local SECONDS = 12
 
-local function take(g)
-	g.sensor:publish_many(N, function(i)
+local function take(g, n)
+	g.sensor:publish_many(n or N, function(i)
 		return "sensors/a", "r" .. i
 	end)
 	g:await_taken(SECONDS)
@@ -18,6 +18,11 @@ end
 describe("holding a link does not slow down its broker", function()
 	it("while the uplink is down", function()
 		take(gateway.start { down = true })
+	end)
+
+	-- Each for the whole linger would take 75 seconds.
+	it("that sends them one by one", function()
+		take(gateway.start { down = true, field_broker = { lines = { "max_inflight_messages 1" } } }, 300)
 	end)
 
 	it("while the collector is far away", function()
@@ -29,5 +34,15 @@ describe("holding a link does not slow down its broker", function()
 		g:start(true)
 		take(g)
 		gateway.assert_in_order(g:wait_readings(N, 60))
+	end)
+
+	it("that carries the results, too", function()
+		local g = gateway.start { script = [[
+			function on_message(topic, payload)
+				mqtt.pub("taken/" .. payload, "", { link = "field" })
+			end
+		]], config = { store = { linger = "20s" } } }
+		g:publish_readings(1, 5)
+		g:await_taken()
 	end)
 end)

@@ -2,9 +2,11 @@
 -- in order, whatever happens to the link, the brokers or the agent meanwhile.
 local uv = require "luv"
 local cleanup = require "lib.cleanup"
+local fake_broker = require "lib.fake_broker"
 local gateway = require "lib.gateway"
 local loop = require "lib.loop"
 local net = require "lib.net"
+local proxy = require "lib.proxy"
 
 -- Publishes `n` readings without waiting, so that things can happen meanwhile.
 local function post_readings(g, n)
@@ -231,5 +233,33 @@ describe("an outage:", function()
 		end)
 		g:publish_readings(1, 5)
 		g:await_taken()
+	end)
+
+	it("so does one that dies while the collector, far away, is waited for", function()
+		local g = gateway.start { idle = true }
+		local far = proxy.start(g.core.port)
+		far:delay(0.05)
+		local up
+		local field = fake_broker.start { subscribe = function(conn, p)
+			conn:send { type = "suback", id = p.id, codes = { 1 } }
+			if up then
+				conn:publish { topic = "sensors/a", payload = "r1", qos = 1, id = 1 }
+				local timer = uv.new_timer()
+				timer:start(30, 0, function()
+					conn:close()
+					timer:close()
+				end)
+			end
+			return false
+		end }
+		g.config.links.field = { url = "mqtt://127.0.0.1:" .. field.port, subscribe = { "sensors/#" },
+			reconnect = { min = "10ms", max = "20ms" } }
+		g.config.links.core.url = "mqtt://127.0.0.1:" .. far.port
+		g.agent:configure(g.config)
+		g.agent:start()
+		g.agent:wait_log("link core: connected")
+		up = true
+		field:wait_connected(1, "sensors/#"):close()
+		field:wait_for("puback", 1)
 	end)
 end)

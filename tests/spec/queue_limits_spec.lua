@@ -57,6 +57,26 @@ describe("a full queue", function()
 		g.agent:wait_log("message dropped: overflow seq=%d+ topic=sensors/a")
 	end)
 
+	for limit, size in pairs { max_messages = 100, max_bytes = "1KB" } do
+		it("gives up nothing for what on_drop publishes; " .. limit, function()
+			local g = gateway.start { down = true, core = { queue = { [limit] = size } }, script = [[
+				function on_message(topic, payload)
+					mqtt.pub(topic, payload, { ctx = true })
+				end
+				function on_drop(token)
+					log.info("dropped %d: %s", token, select(2, mqtt.pub("lost", "", { ctx = true })))
+				end
+			]] }
+			g:publish_readings(1, 101)
+			g:await_taken()
+			g.agent:wait_log("dropped %d+: queue full")
+			g.uplink.restore()
+			local readings = wait_last(g, 101)
+			assert.same(numbers(readings[1], 101), readings)
+			assert.same({}, g.collector:payloads("^lost$"))
+		end)
+	end
+
 	it("gives up the oldest across kill -9, by bytes", function()
 		local g = gateway.start { down = true, core = { queue = { max_bytes = 2000 } } }
 		g:publish_readings(1, 400)

@@ -162,6 +162,19 @@ describe("the queue:", function()
 		assert.equal(0, gateway.assert_in_order(g:wait_readings(510)))
 	end)
 
+	it("what is delivered is forgotten in a moment, whatever is killed after that", function()
+		local g = gateway.start { down = true }
+		g:publish_readings(1, 100)
+		g:await_taken()
+		g.uplink.restore()
+		g:wait_readings(100)
+		loop.consistently(function() return true end, "nothing happens", 1)
+		g.agent:kill()
+		g:start(true)
+		g:publish_readings(101, 101)
+		assert.equal(0, gateway.assert_in_order(g:wait_readings(101)))
+	end)
+
 	it("links have queues of their own", function()
 		local other = broker.start()
 		local g = gateway.start {

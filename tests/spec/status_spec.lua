@@ -85,6 +85,35 @@ describe("status:", function()
 		end
 	end)
 
+	it("tells what scripts count and measure", function()
+		local g = start { script = [[
+			on("sensors/#", function(topic, payload)
+				metric.counter("readings_total", { topic = topic }):inc()
+				metric.gauge("last"):set(#payload / 2)
+				metric.gauge("odd"):set(0 / 0)
+				mqtt.pub(topic, payload)
+			end)
+		]] }
+		g:publish_readings(1, 9)
+		g:wait_readings(9)
+		local code, out = g.agent:command("status", "--json")
+		assert.equal(0, code)
+		local metrics = {}
+		for text in out:gmatch("[^\n]+") do
+			local line = cjson.decode(text)
+			if line.kind == "metric" then
+				table.insert(metrics, line)
+			end
+		end
+		assert.same({
+			{ kind = "metric", metric = "script_last", type = "gauge", labels = {}, value = 1 },
+			{ kind = "metric", metric = "script_odd", type = "gauge", labels = {}, value = cjson.null },
+			{ kind = "metric", metric = "script_readings_total", type = "counter", labels = { topic = "sensors/a" }, value = 9 },
+		}, metrics)
+		local _, text = g.agent:command("status")
+		assert.truthy(text:find("metrics of scripts: 3 (--json shows them)\n", 1, true), text)
+	end)
+
 	it("says first what is wrong: a link that is down, with the reason, and a script that fails", function()
 		local g = start { script = [[
 			function on_message(topic, payload)

@@ -1,11 +1,14 @@
 --- TLS to real brokers: who is trusted, who is not, and who the agent is.
 local broker = require "lib.broker"
 local certs = require "lib.certs"
+local fake_broker = require "lib.fake_broker"
 local file = require "lib.file"
 local loop = require "lib.loop"
 local net = require "lib.net"
+local packet = require "lib.packet"
 local proc = require "lib.proc"
 local tidegate = require "lib.tidegate"
+local tls_front = require "lib.tls_front"
 
 -- An agent that says hello through a TLS link with these settings.
 local function start_agent(url, tls)
@@ -166,4 +169,30 @@ describe("TLS:", function()
 		assert.same(expected, collector:payloads("^out$"))
 		assert.equal(0, agent:stop())
 	end)
+
+	-- Of which one turn reads some, and what is left the socket knows nothing of.
+	for name, script in pairs {
+		["that lead to nothing"] = "function on_message() end",
+		["whose results others carry"] = "function on_message(topic, payload) mqtt.pub(topic, payload) end",
+	} do
+		it("leaves no messages in a record " .. name, function()
+			local certificates = certs.get()
+			local field, core = fake_broker.start(), fake_broker.start()
+			local front = tls_front.start(field.port, certificates.server)
+			tidegate.start {
+				config = { links = {
+					field = { url = "mqtts://localhost:" .. front.port, subscribe = { "s" }, tls = { ca = certificates.ca } },
+					core = { url = "mqtt://127.0.0.1:" .. core.port, default = true },
+				} },
+				scripts = { ["rules.lua"] = script },
+			}
+			core:wait_connected()
+			local packets = {}
+			for i = 1, 700 do
+				packets[i] = packet.encode({ type = "publish", topic = "s", qos = 1, id = i, payload = "r" .. i }, 4)
+			end
+			field:wait_connected(1, "s"):send_raw(table.concat(packets))
+			field:wait_for("puback", 700)
+		end)
+	end
 end)

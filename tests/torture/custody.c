@@ -382,7 +382,7 @@ static void look_after(struct custody *custody)
 	if (random_chance(&custody->random, 10))
 		queue_expire(custody->opened.queues[number], (int64_t)custody->newest);
 	if (custody->counting[number])
-		custody->counting[number] = queue_count(custody->opened.queues[number]);
+		custody->counting[number] = queue_count(custody->opened.queues[number]) != 0;
 }
 
 static void check_counts(struct custody *custody)

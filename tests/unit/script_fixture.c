@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "metrics.h"
 
 /* ---- the log, kept as text ---- */
 
@@ -245,7 +246,7 @@ static void disconnect(void *arg, struct link *link)
 	note("disc %s;", link->name);
 }
 
-const struct script_host host = {
+struct script_host host = {
 	.agent_name = "gw-01",
 	.link_named = link_named,
 	.link_default = link_default,
@@ -303,7 +304,8 @@ void write_file(const char *name, const char *data, size_t size)
 
 bool open_directory(void)
 {
-	return mkdtemp(directory);
+	host.metrics = metrics_open();
+	return host.metrics && mkdtemp(directory);
 }
 
 struct script *open_with(const char *source, size_t memory_bytes, int64_t call_ms)

@@ -44,7 +44,7 @@ extern struct world {
 	bool late_exists;
 } world;
 
-extern const struct script_host host;
+extern struct script_host host;
 
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* What it was asked to do since the last time, in one line. */

@@ -177,6 +177,9 @@ static void reports_once(void)
 	losses_report(&agent, &route);
 	losses_report(&agent, &route);
 	CHECK(queue_messages(route.queue) == 1);
+	lose("a", 2, 1, "overflow"); /* what comes meanwhile waits until that has left */
+	losses_report(&agent, &route);
+	CHECK(queue_messages(route.queue) == 1 && agent.report_losses.armed);
 	open_again(); /* killed before the commit: neither the report nor its mark is there */
 	CHECK(queue_messages(route.queue) == 0);
 	lose("a", 1, 1, "overflow");
@@ -184,7 +187,7 @@ static void reports_once(void)
 	losses_report(&agent, &route);
 	commit();
 	open_again();
-	while (queue_count(route.queue))
+	while (queue_count(route.queue) > 0)
 		;
 	losses_report(&agent, &route);
 	CHECK(queue_messages(route.queue) == 2);

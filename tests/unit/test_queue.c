@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bad_disk.h"
 #include "queue.h"
-#include "store.h"
 #include "test.h"
 
 static char directory[] = "/tmp/tidegate-queue-XXXXXX";
@@ -36,7 +36,7 @@ static void open_again(void)
 	store = store_open(path, STORE_OFF, err, sizeof err);
 	queue = store ? queue_open(store, "core", limits, on_dropped, NULL, err, sizeof err) : NULL;
 	REQUIRE(queue != NULL);
-	while (queue_count(queue))
+	while (queue_count(queue) > 0)
 		;
 }
 
@@ -207,6 +207,27 @@ static void resumes_after_a_restart(void)
 		if (i != 5)
 			CHECK(take() == seqs[i]);
 	CHECK(take() == 0);
+}
+
+static int interrupt(void *arg)
+{
+	(void)arg;
+	return 1;
+}
+
+static void says_when_it_cannot_count(void)
+{
+	begin();
+	push("reading");
+	commit();
+	queue_close(queue);
+	queue = queue_open(store, "core", limits, on_dropped, NULL, err, sizeof err);
+	REQUIRE(queue != NULL);
+	sqlite3_progress_handler(store_database(store), 1, interrupt, NULL);
+	CHECK(queue_count(queue) < 0);
+	sqlite3_progress_handler(store_database(store), 0, NULL, NULL);
+	CHECK(queue_count(queue) == 0);
+	CHECK(queue_messages(queue) == 1);
 }
 
 static void loses_only_what_was_not_committed(void)
@@ -558,6 +579,28 @@ static void what_may_not_leave_keeps_nothing_back(void)
 	CHECK(take() == first + 2 && take() == first + 1);
 }
 
+static void makes_room_on_a_full_disk(void)
+{
+	enum bad_disk disk = DISK_GOOD;
+	struct participant bad_disk;
+	uint64_t first;
+
+	begin();
+	bad_disk_join(store, &bad_disk, &disk);
+	first = push("reading");
+	push("reading");
+	commit();
+	disk = DISK_FULL;
+	push("reading");
+	CHECK(take() == first);
+	queue_acknowledged(queue, first);
+	CHECK(store_commit(store, err, sizeof err) == STORE_RETRY);
+	store_leave(store, &bad_disk);
+	open_again();
+	CHECK(queue_messages(queue) == 1);
+	CHECK(take() == first + 1);
+}
+
 static void comes_down_to_a_lower_limit_in_steps(void)
 {
 	begin();
@@ -650,6 +693,7 @@ int main(void)
 	RUN(keeps_an_empty_payload);
 	RUN(keeps_order_from_memory_and_disk);
 	RUN(resumes_after_a_restart);
+	RUN(says_when_it_cannot_count);
 	RUN(loses_only_what_was_not_committed);
 	RUN(reads_what_is_in_flight_again);
 	RUN(keeps_links_apart);
@@ -663,6 +707,7 @@ int main(void)
 	RUN(refuses_or_holds_at_the_limit);
 	RUN(reports_take_nobodys_place);
 	RUN(what_may_not_leave_keeps_nothing_back);
+	RUN(makes_room_on_a_full_disk);
 	RUN(comes_down_to_a_lower_limit_in_steps);
 	RUN(gives_up_what_has_expired);
 	RUN(what_is_live_goes_first);

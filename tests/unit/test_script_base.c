@@ -1,9 +1,12 @@
 /* What scripts find around them: log, clock, modules, a sandbox. */
 #include "script_fixture.h"
 
+#include <ctype.h>
+#include <lua.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "api.h"
 #include "log_limit.h"
 #include "test.h"
 
@@ -140,6 +143,60 @@ static void requires_modules(void)
 	CHECK(raises("require()", "bad argument #1 to 'require' (string expected, got no value)"));
 }
 
+/* ---- what the editor is told ---- */
+
+/* Methods of objects cannot be listed by a script (tests/spec/sandbox_spec.lua has the
+ * rest), but in the registry they can: each type's metatable, by its name. */
+static char *read_stub(void)
+{
+	static char text[32768];
+	FILE *file = fopen("scripts/meta/tidegate.lua", "r");
+	size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+
+	text[size] = 0;
+	REQUIRE(file && size > 1000 && size < sizeof text - 1);
+	(void)fclose(file);
+	return text;
+}
+
+/* Counts the methods of the type whose methods are on top of the stack. */
+static int count_methods(lua_State *L, const char *type, const char *stub)
+{
+	char line[100];
+	int n = 0;
+
+	for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1), n++) {
+		(void)snprintf(line, sizeof line, "\nfunction %c%s:%s(", toupper((unsigned char)*type), type + 1,
+		               lua_tostring(L, -2));
+		if (!strstr(stub, line)) {
+			fprintf(stderr, "scripts/meta/tidegate.lua lacks%s\n", line);
+			CHECK(!"a method is not in the stub");
+		}
+	}
+	return n;
+}
+
+static void stub_has_all_methods(void)
+{
+	struct script *script = open_script("");
+	const char *stub = read_stub();
+	lua_State *L = script->L;
+	int methods = 0, types = 0;
+
+	lua_pushvalue(L, LUA_REGISTRYINDEX);
+	for (lua_pushnil(L); lua_next(L, -2); lua_settop(L, 2)) {
+		if (lua_type(L, 2) != LUA_TSTRING || !lua_istable(L, 3) || lua_getfield(L, 3, "__name") != LUA_TSTRING)
+			continue;
+		if (lua_getfield(L, 3, "__index") == LUA_TTABLE) {
+			types++;
+			methods += count_methods(L, lua_tostring(L, 2), stub);
+		}
+	}
+	CHECK(types >= 4 && methods >= 15); /* link, timer, counter, gauge */
+	lua_settop(L, 0);
+	script_close(script);
+}
+
 int main(void)
 {
 	if (!open_directory())
@@ -152,5 +209,6 @@ int main(void)
 	RUN(xpcall_works_as_usual);
 	RUN(coroutines_work_as_usual);
 	RUN(requires_modules);
+	RUN(stub_has_all_methods);
 	return test_end();
 }

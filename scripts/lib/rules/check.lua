@@ -193,4 +193,21 @@ function M.value(value)
 	return value
 end
 
+--- What identifies a value among others: a string; or nil and the reason.
+function M.identity(value)
+	local kind = math.type(value) or type(value)
+	if kind == "string" then
+		return value
+	elseif kind == "integer" or kind == "boolean" then
+		return tostring(value)
+	elseif kind == "nil" or kind == "userdata" then
+		return nil, "no value"
+	elseif kind ~= "float" then
+		error(("value: expected a string, a number or a boolean, got %s"):format(kind), 3)
+	elseif not is_finite(value) then
+		return nil, ("not a finite number: %s"):format(value)
+	end
+	return ("%.17g"):format(value)
+end
+
 return M
