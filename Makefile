@@ -200,7 +200,7 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
 	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-clang/%)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools tests/torture \
+		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools tests/torture tests/fuzz \
 		tests/bench/slow_sync.c tests/losses
 	luacheck --quiet scripts tests agent.lua.example
 	shellcheck .ci/run packaging/*.sh tests/*.sh
@@ -231,6 +231,35 @@ $(BUILD)/fail.so: tests/torture/shim.c Makefile
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -shared -fPIC -o $@ $<
 
+# ---- fuzzing ----
+
+# What was found is under tests/fuzz/corpus and replayed by `make test`; what is new stays in $(FUZZ_FOUND).
+FUZZ_SECONDS = 60
+FUZZ_TARGETS = fuzz_config fuzz_json fuzz_topic
+FUZZ_FOUND   = $(BUILD)/fuzz/found
+TESTS       += $(FUZZ_TARGETS:%=$(BUILD)/tests/%)
+
+tests: $(FUZZ_TARGETS:%=$(BUILD)/tests/%)
+
+$(FUZZ_TARGETS:%=$(BUILD)/tests/%): $(BUILD)/tests/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c \
+		$(BUILD)/libagent.a $(BUILD)/libstore.a Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -Itests/unit -DCORPUS='"tests/fuzz/corpus/$*"' $(LDFLAGS) -o $@ $(filter %.c,$^) \
+		$(BUILD)/libagent.a $(BUILD)/libstore.a $(AGENT_LIBS)
+
+$(FUZZ_TARGETS:%=$(BUILD)/%): $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/libagent.a $(BUILD)/libstore.a Makefile
+	$(COMPILE) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(BUILD)/libagent.a $(BUILD)/libstore.a $(AGENT_LIBS)
+
+fuzz: deps-fuzz ## libFuzzer on each target for FUZZ_SECONDS, with sanitizers (TARGET=fuzz_json: on one)
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang CPPFLAGS=-DCONFIG_CPU_MS=20 \
+		CFLAGS="-O1 -g $(SANITIZE) -fsanitize=fuzzer-no-link" $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%)
+	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
+		name=$${target#fuzz_}; mkdir -p $(FUZZ_FOUND)/$$name; echo "== $$target"; \
+		$(BUILD)/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
+			-dict=tests/fuzz/$$name.dict -artifact_prefix=$(BUILD)/fuzz/ -verbosity=0 -print_final_stats=1 \
+			$(FUZZ_FOUND)/$$name tests/fuzz/corpus/$$name || exit 1; \
+	done
+
 # ---- housekeeping ----
 
 deps-%:
@@ -242,5 +271,5 @@ clean: ## removes everything that was built
 help:
 	@sed -n 's/^\([a-z0-9]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install demo bench losses test torture test32 tests lint clean help
+.PHONY: all install demo bench fuzz losses test torture test32 tests lint clean help
 -include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)

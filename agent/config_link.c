@@ -415,11 +415,12 @@ static void set_defaults(struct link_config *link)
 /* What depends on other keys when it is not given. */
 static bool complete(struct reader *reader, const char *gateway, struct link_config *link)
 {
-	const struct url *url = link->urls;
+	const struct url *url = NULL;
 
-	while (url < link->urls + link->n_urls && !url->username && !url->password)
-		url++;
-	if (url < link->urls + link->n_urls) {
+	for (size_t i = 0; i < link->n_urls && !url; i++)
+		if (link->urls[i].username || link->urls[i].password)
+			url = &link->urls[i];
+	if (url) {
 		if (!link->password && !link->username && url->password && !(link->password = strdup(url->password)))
 			return false;
 		if (!link->username && url->username && !(link->username = strdup(url->username)))

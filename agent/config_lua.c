@@ -19,13 +19,15 @@
 #include "sandbox.h"
 
 #define MEMORY_MAX (16 << 20)
-#define CPU_MS     2000
+#ifndef CONFIG_CPU_MS
+#define CONFIG_CPU_MS 2000
+#endif
 #define SECRET_MAX 65536 /* what file() reads */
 #define CHUNK "agent"    /* short: Lua cuts long names; see chunk_problem() */
 
 struct lua_State *config_state_open(struct quota *quota)
 {
-	quota_init(quota, "config", MEMORY_MAX, CPU_MS);
+	quota_init(quota, "config", MEMORY_MAX, CONFIG_CPU_MS);
 	return quota_new_state(quota);
 }
 

@@ -3,7 +3,7 @@
 # and installs it with apt, as root or through sudo. Elsewhere it says exactly
 # what to install and fails.
 #
-# usage: packaging/install-deps.sh build|test|lint|demo|bench|cross...
+# usage: packaging/install-deps.sh build|test|lint|demo|bench|fuzz|cross...
 set -eu
 
 packages_of() {
@@ -13,8 +13,9 @@ packages_of() {
 	test) packages_of demo && echo mosquitto-clients lua-busted lua-cjson lua-filesystem openssl sqlite3 strace iproute2 nftables ;;
 	lint) packages_of build && echo clang cppcheck lua-check shellcheck ;;
 	bench) packages_of demo && echo lua-cjson libpaho-mqtt-dev python3 python3-paho-mqtt ;;
+	fuzz) packages_of build && echo clang libclang-rt-dev ;;
 	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;
-	*) echo "usage: $0 build|test|lint|demo|bench|cross..." >&2 && exit 64 ;;
+	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|cross..." >&2 && exit 64 ;;
 	esac
 }
 
