@@ -96,8 +96,14 @@ local function give_metric(self)
 	}
 end
 
+local UNITS = { ms = 0.001, s = 1, m = 60, h = 3600, d = 86400 }
+
 local function add_timer(self, seconds, fn, again)
-	assert(type(seconds) == "number" and seconds > 0 and type(fn) == "function")
+	if type(seconds) == "string" then
+		local number, unit = seconds:match("^([%d.]+)(%a+)$")
+		seconds = tonumber(number) * UNITS[unit]
+	end
+	assert(seconds > 0 and type(fn) == "function")
 	self.timers_made = self.timers_made + 1
 	local timer = { due = self.time + seconds, period = again and seconds, fn = fn, order = self.timers_made }
 	table.insert(self.timers, timer)
@@ -139,7 +145,13 @@ local function give_base(self)
 	end
 	env._G = env
 	env.next = fake_state.next
-	env.json = { encode = cjson.encode, decode = cjson.decode, null = cjson.null }
+	env.json = { encode = cjson.encode, null = cjson.null, decode = function(text)
+		local ok, value = pcall(cjson.decode, text)
+		if ok then
+			return value
+		end
+		return nil, value
+	end }
 	env.agent = { name = "gw", version = "test" }
 	env.state = self.state
 	function env.require(name)
@@ -244,12 +256,15 @@ function M:advance(seconds)
 	self:run_until(self.time + seconds)
 end
 
---- Gives it the messages of a file of JSON lines: topic, payload, link, at.
+--- Gives it the messages of a file of JSON lines: topic, payload, link, at (seconds since
+-- the start or, when they are many, since 1970); a line without a topic lets time pass.
 function M:play(path)
 	for line in io.lines(path) do
 		local message = cjson.decode(line)
-		self:run_until(message.at or self.time)
-		self:message(message.topic, message.payload, message.link)
+		self:run_until(message.at < 1e9 and self.started + message.at or message.at)
+		if message.topic then
+			self:message(message.topic, message.payload, message.link)
+		end
 	end
 	return self
 end
