@@ -37,10 +37,8 @@ STORE_SOURCES = store/dead.c \
                 store/quarantine.c \
                 store/salvage.c \
                 store/entry.c store/flight.c store/lane.c \
-                store/notes.c store/queue.c store/rows.c store/schema.c store/store.c
+                store/notes.c store/queue.c store/rows.c store/schema.c store/state.c store/store.c
 AGENT_SOURCES = agent/answer.c \
-                agent/api_rehearsal.c agent/cli_test.c agent/jsonl.c agent/network.c agent/play.c agent/recording.c \
-                agent/transcript.c \
                 agent/cli_client.c \
                 agent/cli_dead.c \
                 agent/cli_run.c \
@@ -51,7 +49,8 @@ AGENT_SOURCES = agent/answer.c \
                 agent/dead_commands.c \
                 agent/status.c \
                 agent/upkeep.c \
-                agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/api_timer.c agent/attempt.c \
+                agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/api_state.c agent/api_timer.c agent/attempt.c \
+                agent/script_state.c agent/state_table.c agent/states.c \
                 agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
                 agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c agent/hangup.c \
                 agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
@@ -65,8 +64,9 @@ AGENT_SOURCES = agent/answer.c \
 STORE_TESTS   = test_store test_queue \
                 test_salvage \
                 test_dead \
+                test_state \
                 test_ledger
-SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_timer
+SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_state test_script_timer
 AGENT_TESTS   = test_answer \
                 test_cli_table \
                 test_control \
@@ -146,7 +146,7 @@ test32: deps-cross ## the unit tests on a 32-bit machine (armhf, under qemu)
 tests: $(TESTS)
 
 # The store's tests link the store and SQLite, nothing of the agent: the linker guards the arrow.
-$(BUILD)/tests/test_store: tests/unit/test_store.c $(BUILD)/libstore.a Makefile
+$(BUILD)/tests/test_store $(BUILD)/tests/test_state: $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libstore.a Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(BUILD)/libstore.a $(SQLITE_LIBS)
 

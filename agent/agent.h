@@ -23,13 +23,10 @@ struct forward;
 struct ledger;
 struct link;
 struct metrics;
-struct observer;
 struct poison;
 struct queue;
-struct recorder;
-struct rehearsal;
+struct state;
 struct store;
-struct transport_ops;
 
 struct agent {
 	struct config *config;
@@ -40,6 +37,7 @@ struct agent {
 	struct dead *dead;               /* what could not be handled, */
 	struct log_limit letters_logged; /* and what was logged of that, */
 	struct log_limit room_logged;    /* and of those that made room */
+	struct state *state;             /* what scripts keep */
 	struct poison *poison;           /* what is being handled; NULL: no note is taken */
 	struct control *control; /* NULL: not configured */
 	struct route *routes; /* in the order of the configuration */
@@ -48,11 +46,6 @@ struct agent {
 	size_t n_scripts;
 	struct metrics *metrics; /* the scripts' */
 	struct script_host host;
-
-	const struct transport_ops *transport;
-	const struct rehearsal *rehearsal; /* NULL: this is for real */
-	const struct observer *observer;   /* NULL: nobody looks on */
-	struct recorder *recorder;         /* NULL: nothing is recorded */
 
 	int64_t started_ms; /* loop's clock */
 	struct clock clock;
@@ -69,9 +62,6 @@ struct agent {
 };
 
 struct script *agent_script_of(const struct agent *agent, uint32_t origin);
-
-/* Stops in good order, as SIGTERM does. */
-void agent_stop(struct agent *agent);
 
 /* Brings the time of a queued message in line with the wall clock, which may have been
  * set since, or marks it as uncertain. */

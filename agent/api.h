@@ -13,6 +13,7 @@
 #include "log_limit.h"
 #include "quota.h"
 #include "script.h"
+#include "script_state.h"
 #include "timers.h"
 
 struct lua_State;
@@ -31,6 +32,7 @@ struct script {
 	struct quota quota;
 	const struct script_host *host; /* NULL: checking only */
 	struct effects effects;
+	struct script_state state;
 	struct registration *registrations;
 	size_t n_registrations, max_registrations;
 	struct timers timers;
@@ -57,7 +59,7 @@ void api_base_open(struct lua_State *L);
 void api_mqtt_open(struct lua_State *L);
 void api_json_open(struct lua_State *L);
 void api_metric_open(struct lua_State *L);
-void api_rehearsal_open(struct lua_State *L); /* the last: changes what is there */
+void api_state_open(struct lua_State *L);
 void api_timer_open(struct lua_State *L);
 
 /* api_timer.c, for the calls of timers. Pushes the function and the timer's object. */
@@ -68,6 +70,10 @@ void api_timer_settle(struct script *script, bool happens);
 void api_timer_over(struct script *script, struct timer *timer);
 /* "every 10 s (rules.lua:12)" */
 void api_timer_describe(struct script *script, const struct timer *timer, char *text, size_t size);
+
+/* api_state.c: if the table at `index` is one of `state`, puts a plain copy there, for who
+ * reads it raw. May raise. */
+void api_state_plain(struct lua_State *L, int index);
 
 /* api_options.c: option tables, `{ qos = 1, retain = true }`. */
 struct api_option {

@@ -13,11 +13,13 @@
 #include <string.h>
 
 #include "api.h"
+#include "state_table.h"
 #include "topic.h"
 #include "value.h"
 
 #define LINK_TYPE "link"
 #define PACKET_MAX 268435455
+#define OPTIONS_DEPTH 8 /* of links: tables in tables */
 #define TTL_MAX_S  3155760000 /* a century */
 
 /* One call of pub or sub while its arguments are read. */
@@ -428,6 +430,8 @@ static int mqtt_conn(lua_State *L)
 	}
 	if (!lua_istable(L, 3))
 		luaL_argerror(L, 3, lua_pushfstring(L, "opts: table expected, got %s", luaL_typename(L, 3)));
+	state_table_copy(L, 3, OPTIONS_DEPTH); /* what is read raw must not be of `state` */
+	lua_replace(L, 3);
 	problems_release(&script->problems);
 	config = config_link_read(L, 3, host->agent_name, name, url, effects_room(&script->effects), &script->problems);
 	if (!config)

@@ -56,6 +56,7 @@ void api_options_read(struct lua_State *L, int index, const char *what, const st
 	if (!lua_istable(L, index))
 		luaL_error(L, "%s: table expected, got %s", what, luaL_typename(L, index));
 	luaL_checkstack(L, 8, what);
+	api_state_plain(L, index);
 	lua_pushnil(L);
 	while (lua_next(L, index)) {
 		const struct api_option *option = find(L, what, options);

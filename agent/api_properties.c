@@ -83,8 +83,9 @@ static void read_pairs(lua_State *L, const struct api_option *option, struct buf
 	for (lua_Integer i = 1; i <= count; i++) {
 		if (lua_rawgeti(L, list, i) != LUA_TTABLE)
 			luaL_error(L, "%s[%d]: { name, value } expected, got %s", option->path, (int)i, luaL_typename(L, -1));
-		lua_rawgeti(L, -1, 1);
-		lua_rawgeti(L, -2, 2);
+		api_state_plain(L, list + 1);
+		lua_rawgeti(L, list + 1, 1);
+		lua_rawgeti(L, list + 1, 2);
 		append_user(L, option, run);
 		lua_settop(L, list);
 	}
@@ -107,6 +108,7 @@ static void read_user(lua_State *L, const struct api_option *option, void *run)
 {
 	if (!lua_istable(L, -1))
 		api_option_expected(L, option, "table");
+	api_state_plain(L, -1);
 	if (lua_rawlen(L, -1))
 		read_pairs(L, option, run);
 	else

@@ -17,7 +17,6 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-#include "clock.h"
 #include "config_read.h"
 #include "quota.h"
 #include "topic.h"
@@ -154,6 +153,7 @@ static const struct field store_fields[] = {
 static const struct field limits_fields[] = {
 	{.key = "memory", .read = read_memory, AT(memory_bytes), .min = 64 << 10, .max = 1 << 30},
 	{.key = "call", .read = read_duration, AT(call_ms), .min = 1, .max = 3600000},
+	{.key = "state", .read = read_memory, AT(state_bytes), .min = 1 << 10, .max = 64 << 20},
 	{.key = NULL},
 };
 static const struct field log_fields[] = {
@@ -197,6 +197,7 @@ static int set_defaults(struct config *config, const char *path)
 	config->linger_ms = 250;
 	config->memory_bytes = 8 << 20;
 	config->call_ms = 250;
+	config->state_bytes = 1 << 20;
 	config->log_level = LOG_LEVEL_INFO;
 	config->log_target = LOG_TARGET_STDERR;
 	return config->path && config->directory && config->name && config->store_path ? 0 : -1;
@@ -325,8 +326,7 @@ static void read_config(struct reader *reader, struct config *config)
 		reader_problem(reader, "expected `links` or `scripts`");
 	size_t mark = reader_enter(reader, "store");
 	size_t path_mark = reader_enter(reader, "path");
-	if (!reader->elsewhere)
-		check_store(reader, config);
+	check_store(reader, config);
 	reader_leave(reader, path_mark);
 	reader_leave(reader, mark);
 }
@@ -406,8 +406,7 @@ static void ask_about_scripts(struct loading *loading, config_script_check *chec
 /* With `partly` also if there are problems. */
 static struct config *load_file(const char *path, config_script_check *check, bool partly, struct problems *problems)
 {
-	struct loading loading = {
-	        .reader = {.problems = problems, .file = path, .elsewhere = clock_simulated(), .room = TEXTS_MAX}};
+	struct loading loading = {.reader = {.problems = problems, .file = path, .room = TEXTS_MAX}};
 	size_t known = problems->n;
 	char *source = read_source(path, &loading.size);
 
@@ -442,17 +441,6 @@ struct config *config_load(const char *path, config_script_check *check, struct 
 struct config *config_glance(const char *path, struct problems *problems)
 {
 	return load_file(path, NULL, true, problems);
-}
-
-struct config *config_plain(void)
-{
-	struct config *config = calloc(1, sizeof *config);
-
-	if (config && set_defaults(config, "agent.lua") < 0) {
-		config_free(config);
-		return NULL;
-	}
-	return config;
 }
 
 void config_free(struct config *config)

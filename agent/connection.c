@@ -277,8 +277,7 @@ void connection_init(struct link *link)
 	link->deadline = (struct loop_timer){.fire = on_deadline, .arg = link};
 	link->tick = (struct loop_timer){.fire = on_tick, .arg = link};
 	link->rest = (struct loop_timer){.fire = on_rest, .arg = link};
-	if (!clock_simulated())
-		link->retry.random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
+	link->retry.random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
 }
 
 /* ---- calls of the transport ---- */

@@ -89,9 +89,11 @@ static bool lacks_room(const struct agent *agent, const struct route *route)
 	return false;
 }
 
-/* Something waits for a collector that does not answer. */
+/* Something waits for a collector that does not answer, or for no collector at all. */
 static bool only_a_commit_helps(const struct agent *agent)
 {
+	if (agent->custody.state_waits)
+		return true;
 	if (loop_now_ms(agent->loop) < agent->custody.slow_until_ms)
 		return true;
 	for (const struct route *route = agent->routes; route; route = route->next)
@@ -252,7 +254,8 @@ static void on_linger(void *arg)
 		return;
 	if (unsafe.first <= custody->marks[0]) {
 		watch_senders(agent, unsafe.first);
-		custody->slow_until_ms = loop_now_ms(agent->loop) + SLOW_MS;
+		if (unsafe.states == 0)
+			custody->slow_until_ms = loop_now_ms(agent->loop) + SLOW_MS;
 		commit(agent);
 		return;
 	}
@@ -276,12 +279,14 @@ void custody_step(struct agent *agent)
 	struct store_unsafe unsafe;
 	enum store_pending pending = store_pending(agent->store, &unsafe);
 
+	custody->state_waits = unsafe.states > 0;
 	if (unsafe.first != custody->first_unsafe)
 		custody->moved_ms = loop_now_ms(agent->loop);
 	custody->first_unsafe = unsafe.first;
 	if (!custody->failing && is_due(agent, pending, &unsafe)) {
 		commit(agent);
 		pending = store_pending(agent->store, &unsafe);
+		custody->state_waits = unsafe.states > 0;
 	}
 	if (!custody->failing && pending >= STORE_UNSAFE && !custody->linger.armed)
 		start_lingering(agent);

@@ -25,6 +25,7 @@ struct custody {
 	bool strict;         /* linger is 0 */
 	int64_t linger_ms;
 	bool failing;        /* the last commit failed */
+	bool state_waits;    /* what scripts keep has changed: only a commit makes that safe */
 	bool stopping;       /* commit what there is in every turn */
 	struct route *from;  /* the link whose message the scripts have now */
 	uint64_t first_unsafe;  /* as of the last step, */

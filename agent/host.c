@@ -10,6 +10,7 @@
 #include "log.h"
 #include "properties.h"
 #include "queue.h"
+#include "states.h"
 #include "store.h"
 
 /* Each has file descriptors of its own: scripts must not use them up. */
@@ -264,6 +265,8 @@ void agent_host_init(struct agent *agent)
 	        .unsubscribe = unsubscribe,
 	        .connect = connect_link,
 	        .disconnect = disconnect,
+	        .state_load = states_load,
+	        .state_changed = states_changed,
 	        .running = dead_letters_running,
 	};
 }

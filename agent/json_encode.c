@@ -14,6 +14,7 @@
 
 #include "place.h"
 #include "quota.h"
+#include "script_state.h"
 #include "value.h"
 
 struct encoder {
@@ -136,6 +137,8 @@ static void put_value(struct encoder *encoder, const struct place *place, int in
  * them elsewhere, and what it has itself must not pass for them. */
 static void push_entries(const struct encoder *encoder, const struct place *place, int index)
 {
+	if (script_state_push_entries(encoder->L, index))
+		return;
 	if (luaL_getmetafield(encoder->L, index, "__pairs") != LUA_TNIL)
 		refuse(encoder, place, "a table with __pairs cannot be encoded");
 	lua_pushvalue(encoder->L, index);
@@ -258,7 +261,6 @@ static void put_table(struct encoder *encoder, const struct place *place, int in
 	if (place->depth >= JSON_DEPTH_MAX)
 		refuse(encoder, place, "nested too deep, or a table that contains itself");
 	quota_check_stack(encoder->L, 16);
-	quota_check_time(encoder->L);
 	push_entries(encoder, place, index);
 	index = lua_gettop(encoder->L);
 	keys = count_keys(encoder, place, index);

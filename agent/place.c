@@ -14,7 +14,7 @@ static void add(char *text, size_t size, const char *before, const char *part, c
 	(void)snprintf(text + used, size - used, "%s%s%s", before, part, after);
 }
 
-static void add_key(lua_State *L, int key, char *text, size_t size)
+void place_add_key(struct lua_State *L, int key, char *text, size_t size)
 {
 	char number[64];
 
@@ -38,7 +38,7 @@ static void name(lua_State *L, const struct place *place, char *text, size_t siz
 	if (!place->parent)
 		return;
 	name(L, place->parent, text, size);
-	add_key(L, place->key, text, size);
+	place_add_key(L, place->key, text, size);
 }
 
 void place_name(struct lua_State *L, const struct place *place, const char *what, char *text, size_t size)

@@ -19,4 +19,7 @@ struct place {
  * in front. Never raises. */
 void place_name(struct lua_State *L, const struct place *place, const char *what, char *text, size_t size);
 
+/* Adds the key at stack index `key` to such a text. */
+void place_add_key(struct lua_State *L, int key, char *text, size_t size);
+
 #endif

@@ -25,6 +25,7 @@
 #include "metrics.h"
 #include "mqtt.h"
 #include "queue.h"
+#include "states.h"
 #include "store.h"
 
 #define EXPIRE_MS 10000 /* what waits is looked through so often for what has expired */
@@ -189,7 +190,7 @@ static void on_stop_deadline(void *arg)
 /* First the links that bring messages say goodbye and the scripts their last
  * words; then acknowledgements of what is in flight are awaited, so that little
  * is sent twice after the next start; then the other links leave. */
-void agent_stop(struct agent *agent)
+static void stop(struct agent *agent)
 {
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_stop(agent->scripts[i]);
@@ -213,16 +214,9 @@ static void on_signal(void *arg, int number)
 	}
 	log_info("agent", "%s: stopping", number == SIGTERM ? "SIGTERM" : "SIGINT");
 	if (agent->phase == RUNNING)
-		agent_stop(agent);
+		stop(agent);
 	else
 		loop_stop(agent->loop);
-}
-
-static void on_idle(void *arg, int64_t until_ms)
-{
-	const struct rehearsal *rehearsal = ((struct agent *)arg)->rehearsal;
-
-	rehearsal->idle(rehearsal->arg, until_ms);
 }
 
 static const struct loop_steps steps = {
@@ -230,7 +224,6 @@ static const struct loop_steps steps = {
         .send = step_send,
         .acknowledge = step_acknowledge,
         .signal = on_signal,
-        .idle = on_idle,
 };
 
 /* ---- building ---- */
@@ -297,7 +290,8 @@ static const char *origin_name(const struct config *config, const char *path)
 static int start_scripts(struct agent *agent)
 {
 	const struct config *config = agent->config;
-	struct script_limits limits = {.memory_bytes = config->memory_bytes, .call_ms = config->call_ms};
+	struct script_limits limits = {
+	        .memory_bytes = config->memory_bytes, .call_ms = config->call_ms, .state_bytes = config->state_bytes};
 	char err[2048];
 
 	agent->scripts = calloc(config->n_scripts + 1, sizeof *agent->scripts);
@@ -344,7 +338,8 @@ static int open_everything(struct agent *agent)
 			return 1;
 		}
 	}
-	if (dead_letters_open(agent, err, sizeof err) < 0 || losses_open(agent, err, sizeof err) < 0) {
+	if (dead_letters_open(agent, err, sizeof err) < 0 || losses_open(agent, err, sizeof err) < 0 ||
+	    states_open(agent, err, sizeof err) < 0) {
 		log_error("store", "%s", err);
 		return 1;
 	}
@@ -353,6 +348,7 @@ static int open_everything(struct agent *agent)
 	status = start_scripts(agent);
 	if (status != 0)
 		return status;
+	states_tell_orphans(agent);
 	dead_letters_retry_marked(agent);
 	queue_visit(agent->store, warn_of_orphan, agent);
 	for (struct route *route = agent->routes; route; route = route->next)
@@ -386,6 +382,7 @@ static void close_everything(struct agent *agent)
 	drops_release(&agent->drops);
 	buffer_release(&agent->properties);
 	losses_close(agent);
+	states_close(agent);
 	dead_letters_close(agent);
 	store_close(agent->store);
 	loop_close(agent->loop);
@@ -397,13 +394,10 @@ static void warn_of_unbuilt(const struct config *config)
 		log_warn("agent", "http: not served by this version");
 }
 
-int run_agent(struct config *config, const struct run_options *options)
+int run_agent(struct config *config, bool verbose)
 {
-	const struct rehearsal *rehearsal = options->rehearsal;
 	struct agent agent = {
 	        .config = config,
-	        .rehearsal = rehearsal,
-	        .transport = rehearsal ? rehearsal->transport : &mqtt_transport,
 	        .fill = {.fire = do_nothing},
 	        .timers = {.fire = fire_timers, .arg = &agent},
 	        .expire = {.fire = expire, .arg = &agent},
@@ -412,15 +406,13 @@ int run_agent(struct config *config, const struct run_options *options)
 	bool corrupt;
 	int status;
 
-	log_setup(options->verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
+	log_setup(verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
 	warn_of_unbuilt(config);
 	mqtt_setup();
 	agent.metrics = metrics_open();
 	agent_host_init(&agent);
 	custody_init(&agent, config->linger_ms);
 	upkeep_init(&agent);
-	if (rehearsal)
-		rehearsal->begins(rehearsal->arg, &agent);
 	status = open_everything(&agent);
 	if (status == 0) {
 		log_info("agent", "running name=%s version=%s instance=%s", config->name, VERSION,
@@ -429,8 +421,6 @@ int run_agent(struct config *config, const struct run_options *options)
 			log_error("agent", "poll: %s", strerror(errno));
 			status = 1;
 		}
-		if (rehearsal)
-			rehearsal->ends(rehearsal->arg, &agent);
 	}
 	if (agent.store)
 		commit_the_rest(agent.store);

@@ -82,6 +82,7 @@ struct script_stats script_stats(const struct script *script)
 	struct script_stats stats = script->stats;
 
 	stats.memory_bytes = script->quota.used_bytes;
+	stats.state_bytes = script->state.bytes;
 	return stats;
 }
 

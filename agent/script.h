@@ -1,7 +1,8 @@
 /* One of the owner's scripts: a lua_State of its own, its handlers, its limits.
  *
  * A handler's effects (publish, subscribe, ...) are set aside while it runs and
- * reach the host only if it returns: all or nothing. An error is logged with
+ * reach the host only if it returns: all or nothing; what it changed in `state` is
+ * undone if it does not. An error is logged with
  * its traceback, the effects are dropped, the script goes on with the next
  * event. What becomes of a message that was not handled is for the caller to say.
  */
@@ -54,21 +55,28 @@ struct script_host {
 	void (*connect)(void *arg, struct link *link, struct link_config *config); /* takes config */
 	void (*disconnect)(void *arg, struct link *link);
 
+	/* Calls `row` for each entry of `state` that is saved for the script of that origin, which is
+	 * being opened. 0; or -1 if they cannot be read, or if `row` said so. */
+	int (*state_load)(void *arg, uint32_t origin, int (*row)(void *to, struct bytes key, struct bytes value), void *to);
+	/* An effect like those above, after them: `state` has changed; script_state_write() has it.
+	 * Both may be NULL: nothing is saved. */
+	void (*state_changed)(void *arg, struct script *script);
+
 	/* A handler begins, "on", "every" or "after" for a function given to those; NULL: it is over and its effects
 	 * are applied. May be NULL itself. */
 	void (*running)(void *arg, const struct script *script, const char *handler);
-	/* A handler, "on_message (topic a/b)", failed with that error and traceback. NULL: it is logged. */
-	void (*failed)(void *arg, const struct script *script, const char *where, const char *error);
 };
 
 struct script_limits {
 	size_t memory_bytes; /* 0: none */
 	int64_t call_ms;     /* CPU time of one handler call; 0: none */
+	size_t state_bytes;  /* of `state`, encoded; 0: none */
 };
 
 struct script_stats {
 	uint64_t calls, errors;
 	size_t memory_bytes;
+	size_t state_bytes; /* of `state`, encoded */
 };
 
 /* Loads and runs the chunk in `path`; `require` looks for modules beside it, and
@@ -103,5 +111,12 @@ int64_t script_due_ms(const struct script *script);
 /* Calls the timers that are due by `now_ms`, in the order of their times, each once; if
  * that takes long, the rest stay due. */
 void script_fire(struct script *script, int64_t now_ms);
+
+/* Between handler calls: gives every entry of `state` that changed since the last
+ * script_state_written() to `put`, encoded; a value of no bytes: it is gone. What is given is
+ * valid during that call. 0; or -1 for want of memory, or if `put` said so. */
+typedef int script_state_put(void *arg, struct bytes key, struct bytes value);
+int script_state_write(struct script *script, script_state_put *put, void *arg);
+void script_state_written(struct script *script); /* it is saved */
 
 #endif

@@ -19,7 +19,7 @@ static void (*const openers[])(lua_State *L) = {
 	api_timer_open,
 	api_json_open,
 	api_metric_open,
-	api_rehearsal_open,
+	api_state_open,
 };
 
 static const char *const handlers[] = { "on_message", "on_sent", "on_drop", "on_connect", "on_disconnect",
@@ -125,9 +125,11 @@ static int open_state(struct script *script)
 	*(struct script **)lua_getextraspace(script->L) = script;
 	if (!script->host)
 		return script_enter(script, compile, NULL);
-	if (script_enter(script, set_up, NULL))
+	if (script_enter(script, set_up, NULL) || script_state_load(script) || script_enter(script, load, NULL))
 		return -1;
-	return script_enter(script, load, NULL);
+	if (script_state_is_hidden(script))
+		log_warn(script->component, "the global `state` was assigned: nothing in it is kept across restarts");
+	return 0;
 }
 
 struct script *script_open(const char *path, uint32_t origin, struct script_limits limits,
@@ -144,6 +146,7 @@ struct script *script_open(const char *path, uint32_t origin, struct script_limi
 	script->pending = true;
 	quota_init(&script->quota, script->component, limits.memory_bytes, limits.call_ms);
 	effects_init(&script->effects, limits.memory_bytes);
+	script->state.limit = limits.state_bytes;
 	if (open_state(script)) {
 		report(script, err, err_size);
 		script_close(script);
@@ -165,6 +168,7 @@ void script_close(struct script *script)
 	effects_release(&script->effects, script->host);
 	buffer_release(&script->properties);
 	buffer_release(&script->context);
+	script_state_release(script);
 	problems_release(&script->problems);
 	free(script->error);
 	free(script->component);

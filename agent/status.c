@@ -273,12 +273,13 @@ static bool tell_script(const struct agent *agent, struct answer *answer, size_t
 	if (index >= agent->n_scripts)
 		return false;
 	stats = script_stats(agent->scripts[index]);
-	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I, s:I}",
+	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I, s:I, s:I}",
 	                              "kind", "script",
 	                              "script", text(script_name(agent->scripts[index])),
 	                              "calls", (json_int_t)stats.calls,
 	                              "errors", (json_int_t)stats.errors,
-	                              "memory_bytes", (json_int_t)stats.memory_bytes));
+	                              "memory_bytes", (json_int_t)stats.memory_bytes,
+	                              "state_bytes", (json_int_t)stats.state_bytes));
 	return true;
 }
 

@@ -6,10 +6,12 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "place.h"
+#include "state_table.h"
 
 #define DEPTH_MAX 16
 /* Shared subtables are written out each time they are met: a small tangle of
@@ -37,6 +39,7 @@ struct encoder {
 	const char *what; /* begins the path in errors */
 	struct buffer *out;
 	size_t start; /* where this value begins in it */
+	size_t limit; /* of its size */
 	char *err;
 	size_t err_size;
 };
@@ -52,7 +55,7 @@ static int refuse(const struct encoder *encoder, const struct place *place, cons
 
 static int put(const struct encoder *encoder, const struct place *place, const void *data, size_t size)
 {
-	if (size > SIZE_MAX_BYTES - (encoder->out->size - encoder->start))
+	if (size > encoder->limit - (encoder->out->size - encoder->start))
 		return refuse(encoder, place, "too large to be stored");
 	if (buffer_append(encoder->out, data, size))
 		return refuse(encoder, place, "not enough memory");
@@ -93,11 +96,23 @@ static int put_string(const struct encoder *encoder, const struct place *place, 
 	size_t size;
 	const char *text = lua_tolstring(encoder->L, index, &size);
 
-	if (size > SIZE_MAX_BYTES)
+	if (size > encoder->limit)
 		return refuse(encoder, place, "too large to be stored");
 	if (put_word(encoder, place, TAG_STRING, size, 4))
 		return -1;
 	return put(encoder, place, text, size);
+}
+
+size_t value_scalar_size(struct lua_State *L, int index)
+{
+	switch (lua_type(L, index)) {
+	case LUA_TNUMBER:
+		return 9;
+	case LUA_TSTRING:
+		return 5 + lua_rawlen(L, index);
+	default:
+		return 1;
+	}
 }
 
 static int put_value(const struct encoder *encoder, const struct place *place, int index);
@@ -109,14 +124,15 @@ static int put_pairs(const struct encoder *encoder, const struct place *place, i
 	struct place inner = { place, key, place->depth + 1 };
 
 	lua_pushnil(L);
-	while (lua_next(L, index)) {
+	for (; lua_next(L, index); lua_pop(L, 1)) {
+		if (state_table_is_gone(L, key + 1))
+			continue;
 		if (lua_istable(L, key))
 			return refuse(encoder, &inner, "a table cannot be a key");
 		if (value_is_null(L, key))
 			return refuse(encoder, &inner, "json.null cannot be a key");
 		if (put_value(encoder, &inner, key) || put_value(encoder, &inner, key + 1))
 			return -1;
-		lua_pop(L, 1);
 	}
 	return 0;
 }
@@ -124,17 +140,22 @@ static int put_pairs(const struct encoder *encoder, const struct place *place, i
 static int put_table(const struct encoder *encoder, const struct place *place, int index)
 {
 	lua_State *L = encoder->L;
-	bool marked;
+	int top = lua_gettop(L);
+	bool marked, state;
 
 	if (place->depth >= DEPTH_MAX)
 		return refuse(encoder, place, "nested more than 16 deep");
 	if (!lua_checkstack(L, 8))
 		return refuse(encoder, place, "not enough memory");
 	marked = value_is_array(L, index);
-	if (!marked && lua_getmetatable(L, index))
+	state = state_table_push_data(L, index);
+	if (!marked && !state && lua_getmetatable(L, index))
 		return refuse(encoder, place, "a table with a metatable cannot be stored");
+	if (state)
+		index = top + 1;
 	if (put_tag(encoder, place, marked ? TAG_ARRAY : TAG_OPEN) || put_pairs(encoder, place, index))
 		return -1;
+	lua_settop(L, top);
 	return put_tag(encoder, place, TAG_CLOSE);
 }
 
@@ -181,6 +202,11 @@ bool value_is_array(struct lua_State *L, int index)
 {
 	bool marked;
 
+	if (state_table_push_data(L, index)) { /* that is marked */
+		marked = value_is_array(L, -1);
+		lua_pop(L, 1);
+		return marked;
+	}
 	if (!lua_getmetatable(L, index))
 		return false;
 	(void)lua_rawgetp(L, LUA_REGISTRYINDEX, &array_mark);
@@ -199,20 +225,33 @@ bool value_is_null(struct lua_State *L, int index)
 	return lua_islightuserdata(L, index) && !lua_touserdata(L, index);
 }
 
-int value_encode(struct lua_State *L, int index, const char *what, struct buffer *out, char *err, size_t err_size)
+static int encode(struct encoder *encoder, int index)
 {
-	struct encoder encoder = { L, what, out, out->size, err, err_size };
 	struct place whole = { NULL, 0, 0 };
+	lua_State *L = encoder->L;
 	int top = lua_gettop(L);
 	int result;
 
+	encoder->start = encoder->out->size;
 	if (!lua_checkstack(L, 8))
-		return refuse(&encoder, &whole, "not enough memory");
-	result = put_value(&encoder, &whole, lua_absindex(L, index));
+		return refuse(encoder, &whole, "not enough memory");
+	result = put_value(encoder, &whole, lua_absindex(L, index));
 	lua_settop(L, top);
 	if (result)
-		out->size = encoder.start;
+		encoder->out->size = encoder->start;
 	return result;
+}
+
+int value_encode(struct lua_State *L, int index, const char *what, struct buffer *out, char *err, size_t err_size)
+{
+	return encode(&(struct encoder){ L, what, out, 0, SIZE_MAX_BYTES, err, err_size }, index);
+}
+
+int value_write(struct lua_State *L, int index, struct buffer *out)
+{
+	char ignored[1] = "";
+
+	return encode(&(struct encoder){ L, "", out, 0, SIZE_MAX, ignored, sizeof ignored }, index);
 }
 
 static bool take(struct bytes *run, size_t size, const unsigned char **data)

@@ -2,7 +2,8 @@
  * what a script gave as `ctx` waits in the queue in this form.
  *
  * nil, booleans, numbers, strings, json.null, and tables of those without
- * metatables or cycles, at most 16 deep. A mark as an array stays.
+ * metatables or cycles, at most 16 deep. A mark as an array stays. Tables of `state` are
+ * read like plain ones.
  */
 #ifndef TIDEGATE_VALUE_H
 #define TIDEGATE_VALUE_H
@@ -18,6 +19,12 @@ struct lua_State;
  * what cannot be kept ("ctx.items[3]: a function cannot be stored"); `what`
  * begins that path. Never raises. */
 int value_encode(struct lua_State *L, int index, const char *what, struct buffer *out, char *err, size_t err_size);
+
+/* The same for what is known to fit, however large: 0, or -1 for want of memory. */
+int value_write(struct lua_State *L, int index, struct buffer *out);
+
+/* What a value that is no table takes. */
+size_t value_scalar_size(struct lua_State *L, int index);
 
 /* Pushes the value that `run` holds; nil for an empty or damaged run. May raise
  * a memory error. */

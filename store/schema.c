@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define NUMBER_MAX (UINT64_C(1) << 58)
 
 /* ---- migrations: each from its version to the next; a new file passes through all ---- */
@@ -54,7 +54,14 @@ static int migrate_1(struct store *store)
 	                         " topic BLOB NOT NULL, payload BLOB NOT NULL, properties BLOB NOT NULL)");
 }
 
-static int (*const migrations[SCHEMA_VERSION])(struct store *store) = {create_1, migrate_1};
+/* Scripts keep state. */
+static int migrate_2(struct store *store)
+{
+	return store_exec(store, "CREATE TABLE state (script INTEGER, key BLOB, value BLOB NOT NULL,"
+	                         " PRIMARY KEY (script, key)) WITHOUT ROWID");
+}
+
+static int (*const migrations[SCHEMA_VERSION])(struct store *store) = {create_1, migrate_1, migrate_2};
 
 /* All or nothing: whoever fails closes the file, and the old version is back. */
 static int migrate(struct store *store, int64_t version)

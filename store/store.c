@@ -43,7 +43,9 @@ void store_failed(struct store *store)
 
 const char *store_error(struct store *store)
 {
-	return store->corrupt ? "the database is corrupt" : sqlite3_errmsg(store->database);
+	if (store->corrupt)
+		return "the database is corrupt";
+	return store->out_of_memory ? "out of memory" : sqlite3_errmsg(store->database);
 }
 
 void store_contradicts_itself(struct store *store)
@@ -296,7 +298,7 @@ enum store_pending store_pending(const struct store *store, struct store_unsafe 
 	}
 	if (unsafe->urgent)
 		return STORE_URGENT;
-	if (unsafe->messages > 0)
+	if (unsafe->messages > 0 || unsafe->states > 0)
 		return STORE_UNSAFE;
 	return unsafe->deletions ? STORE_DELETIONS : STORE_CLEAN;
 }
@@ -341,6 +343,7 @@ static int write_durably(struct store *store, bool additions)
 /* 0, or -1 with the transaction rolled back. */
 static int transact(struct store *store, bool additions, char *err, size_t err_size)
 {
+	store->out_of_memory = false;
 	if (write_durably(store, additions) == 0) {
 		everything_written(store, additions);
 		return 0;
@@ -374,7 +377,7 @@ static bool has_space(struct store *store, const struct store_unsafe *unsafe)
 		return true; /* the commit will tell */
 	total = (uint64_t)disk.f_blocks * disk.f_frsize;
 	reserve = total / 2 < SPACE_RESERVE ? total / 2 : SPACE_RESERVE;
-	reserve += 2 * (unsafe->bytes + unsafe->messages * ROW_BYTES);
+	reserve += 2 * (unsafe->bytes + unsafe->state_bytes + unsafe->messages * ROW_BYTES);
 	if ((uint64_t)disk.f_bavail * disk.f_frsize >= reserve || free_bytes(store, &disk) >= reserve)
 		return true;
 	return store_exec(store, "PRAGMA wal_checkpoint(TRUNCATE)") == 0 && statvfs(store->path, &disk) == 0 &&

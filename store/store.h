@@ -1,4 +1,5 @@
-/* The durable store: one SQLite file that holds every link's queue.
+/* The durable store: one SQLite file that holds every link's queue, and beside them what
+ * else must be in the same transaction: dead letters, losses, the state of scripts.
  *
  * A turn of the agent's loop is one transaction: queues collect what was
  * pushed and what was acknowledged in memory, and store_commit() makes all of
@@ -91,6 +92,7 @@ uint64_t store_newest_seq(const struct store *store); /* the last one given */
 struct store_unsafe {
 	uint64_t first; /* the lowest sequence number of them: all below are safe. UINT64_MAX: none is unsafe */
 	size_t messages, bytes;
+	size_t states, state_bytes; /* scripts whose state changed: no acknowledgement makes that safe */
 	size_t deletions; /* what else there is to write: rows that can go */
 	bool urgent; /* something that no acknowledgement can make safe */
 };
@@ -98,7 +100,7 @@ struct store_unsafe {
 enum store_pending {
 	STORE_CLEAN,
 	STORE_DELETIONS, /* forgetting one costs a duplicate, not a loss: no hurry */
-	STORE_UNSAFE,    /* entries, which the collector may make safe first */
+	STORE_UNSAFE,    /* entries, which the collector may make safe first, or state */
 	STORE_URGENT,    /* what only a commit makes safe: before anything leaves */
 };
 

@@ -57,6 +57,7 @@ struct store {
 	struct store_salvage salvaged;
 	bool news;    /* that it was salvaged */
 	bool corrupt; /* SQLite has said so */
+	bool out_of_memory; /* a participant was, in the last commit */
 };
 
 void store_join(struct store *store, struct participant *participant);

@@ -11,8 +11,7 @@ local script = [[
 		assert(mqtt.pub(topic, payload, { ctx = weight }))
 	end
 	function on_connect(link)
-		local token, why = mqtt.pub("back", "")
-		log.info("%s is back: %s", link, token or why)
+		log.info("%s is back: %s", link, select(2, mqtt.pub("back", "")))
 	end
 ]]
 local N = 9000

@@ -310,7 +310,7 @@ bool open_directory(void)
 
 struct script *open_with(const char *source, size_t memory_bytes, int64_t call_ms)
 {
-	struct script_limits limits = { memory_bytes, call_ms };
+	struct script_limits limits = { .memory_bytes = memory_bytes, .call_ms = call_ms };
 
 	world.by_default = &core;
 	world.refusal = NULL;

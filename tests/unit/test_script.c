@@ -39,7 +39,7 @@ static bool refused(const char *source, int64_t call_ms, const char *expected)
 
 static void refuses_to_load_what_is_wrong(void)
 {
-	struct script_limits limits = { 0, 0 };
+	struct script_limits limits = { 0 };
 
 	CHECK(refused("x = = 1", 60000, ":1: unexpected symbol near '='"));
 	CHECK(!strchr(load_error, '\n'));
@@ -59,7 +59,7 @@ static void refuses_to_load_what_is_wrong(void)
 
 static void names_long_paths_in_full(void)
 {
-	struct script_limits limits = { 0, 0 };
+	struct script_limits limits = { 0 };
 	char name[120], expected[700];
 
 	memset(name, 'n', sizeof name);
@@ -73,7 +73,7 @@ static void names_long_paths_in_full(void)
 
 static void checking_only_compiles(void)
 {
-	struct script_limits limits = { 8 << 20, 100 };
+	struct script_limits limits = { .memory_bytes = 8 << 20, .call_ms = 100 };
 	struct script *script;
 
 	write_file("rules.lua", "error('never run')", 18);
@@ -161,7 +161,7 @@ static void running(void *arg, const struct script *script, const char *handler)
 static void says_why_a_message_failed(void)
 {
 	static struct script_host watched;
-	struct script_limits limits = { 8 << 20, 60000 };
+	struct script_limits limits = { .memory_bytes = 8 << 20, .call_ms = 60000 };
 	const char *why;
 	struct script *script;
 

@@ -99,7 +99,7 @@ static void arguments_are_checked(void)
 static void not_too_many(void)
 {
 	size_t before = metrics_count(host.metrics);
-	struct script_limits limits = { 8 << 20, 60000 };
+	struct script_limits limits = { .memory_bytes = 8 << 20, .call_ms = 60000 };
 	struct script *other;
 
 	CHECK(raises("for i = 1, 2000 do metric.gauge('many', { i = ('%d'):format(i * 7919 % 2000) }):set(i) end",

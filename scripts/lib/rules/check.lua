@@ -100,10 +100,9 @@ M.flag = {
 }
 
 local STATE = {
-	expected = "a name in the global table state, without |, or a table",
+	expected = "a table, or the name of a key of the global table state",
 	read = function(value)
-		local is_name = type(value) == "string" and value ~= "" and not value:find("|", 1, true)
-		return (is_name or type(value) == "table") and value or nil
+		return (type(value) == "table" or type(value) == "string") and value or nil
 	end,
 }
 
