@@ -39,6 +39,8 @@ STORE_SOURCES = store/dead.c \
                 store/entry.c store/flight.c store/lane.c \
                 store/notes.c store/queue.c store/rows.c store/schema.c store/state.c store/store.c
 AGENT_SOURCES = agent/answer.c \
+                agent/api_rehearsal.c agent/cli_test.c agent/jsonl.c agent/network.c agent/play.c agent/recording.c \
+                agent/transcript.c \
                 agent/cli_client.c \
                 agent/cli_dead.c \
                 agent/cli_run.c \

@@ -23,10 +23,14 @@ struct forward;
 struct ledger;
 struct link;
 struct metrics;
+struct observer;
 struct poison;
 struct queue;
+struct recorder;
+struct rehearsal;
 struct state;
 struct store;
+struct transport_ops;
 
 struct agent {
 	struct config *config;
@@ -47,6 +51,11 @@ struct agent {
 	struct metrics *metrics; /* the scripts' */
 	struct script_host host;
 
+	const struct transport_ops *transport;
+	const struct rehearsal *rehearsal; /* NULL: this is for real */
+	const struct observer *observer;   /* NULL: nobody looks on */
+	struct recorder *recorder;         /* NULL: nothing is recorded */
+
 	int64_t started_ms; /* loop's clock */
 	struct clock clock;
 	struct custody custody;
@@ -62,6 +71,9 @@ struct agent {
 };
 
 struct script *agent_script_of(const struct agent *agent, uint32_t origin);
+
+/* Stops in good order, as SIGTERM does. */
+void agent_stop(struct agent *agent);
 
 /* Brings the time of a queued message in line with the wall clock, which may have been
  * set since, or marks it as uncertain. */

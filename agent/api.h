@@ -59,6 +59,7 @@ void api_base_open(struct lua_State *L);
 void api_mqtt_open(struct lua_State *L);
 void api_json_open(struct lua_State *L);
 void api_metric_open(struct lua_State *L);
+void api_rehearsal_open(struct lua_State *L); /* the last: changes what is there */
 void api_state_open(struct lua_State *L);
 void api_timer_open(struct lua_State *L);
 

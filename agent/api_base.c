@@ -2,9 +2,9 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <string.h>
-#include <time.h>
 
 #include "api.h"
+#include "clock.h"
 #include "log.h"
 #include "topic.h"
 
@@ -100,24 +100,16 @@ static int log_joined(lua_State *L)
 	return 0;
 }
 
-static int push_clock(lua_State *L, clockid_t clock)
-{
-	struct timespec now;
-
-	if (clock_gettime(clock, &now))
-		return luaL_error(L, "the clock cannot be read");
-	lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9);
-	return 1;
-}
-
 static int base_now(lua_State *L)
 {
-	return push_clock(L, CLOCK_REALTIME);
+	lua_pushnumber(L, clock_wall_s());
+	return 1;
 }
 
 static int base_uptime(lua_State *L)
 {
-	return push_clock(L, CLOCK_MONOTONIC);
+	lua_pushnumber(L, clock_monotonic_s());
+	return 1;
 }
 
 static void set_joined(lua_State *L, const char *name, enum log_level level, const char *between)

@@ -24,6 +24,7 @@ static void push_object(lua_State *L, json_t *object)
 	const char *key;
 	json_t *value;
 
+	quota_check_time(L);
 	lua_createtable(L, 0, n < INT32_MAX ? (int)n : 0);
 	json_object_foreach (object, key, value) {
 		lua_pushstring(L, key); /* jansson refuses keys with a NUL in them */
@@ -36,6 +37,7 @@ static void push_array(lua_State *L, json_t *array)
 {
 	size_t n = json_array_size(array);
 
+	quota_check_time(L);
 	lua_createtable(L, n < INT32_MAX ? (int)n : 0, 0);
 	for (size_t i = 0; i < n; i++) {
 		push_json(L, json_array_get(array, i));

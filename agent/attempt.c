@@ -27,6 +27,7 @@ struct attempt {
 	bool discard_session;
 	struct link_config *config; /* set by attempt_abandon() only */
 	int done_fd;                /* our own duplicate */
+	bool threadless;            /* it was over at once */
 	int result;
 	char err[256];
 };
@@ -95,6 +96,11 @@ struct attempt *attempt_start(const struct transport_ops *ops, void *transport, 
 		free(attempt);
 		return NULL;
 	}
+	if (ops->instant) {
+		attempt->threadless = true;
+		run(attempt);
+		return attempt;
+	}
 	install_nudge();
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
@@ -111,7 +117,8 @@ int attempt_finish(struct attempt *attempt, char *err, size_t err_size)
 {
 	int result;
 
-	pthread_join(attempt->thread, NULL);
+	if (!attempt->threadless)
+		pthread_join(attempt->thread, NULL);
 	result = attempt->result;
 	snprintf(err, err_size, "%s", attempt->err);
 	attempt_free(attempt);
@@ -120,7 +127,8 @@ int attempt_finish(struct attempt *attempt, char *err, size_t err_size)
 
 void attempt_nudge(struct attempt *attempt)
 {
-	pthread_kill(attempt->thread, SIGUSR1);
+	if (!attempt->threadless)
+		pthread_kill(attempt->thread, SIGUSR1);
 }
 
 void attempt_abandon(struct attempt *attempt, struct link_config *config)
@@ -129,6 +137,10 @@ void attempt_abandon(struct attempt *attempt, struct link_config *config)
 	pthread_t thread = attempt->thread;
 
 	attempt->config = config;
+	if (attempt->threadless) {
+		clean_up(attempt);
+		return;
+	}
 	atomic_fetch_add(&outstanding, 1);
 	if (atomic_compare_exchange_strong(&attempt->state, &running, ABANDONED)) {
 		pthread_detach(thread);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define CLI_FAILED 1
 #define CLI_USAGE  64 /* sysexits(3) */
@@ -21,9 +22,12 @@
 struct config;
 struct problems;
 
+struct recording;
+
 struct options {
 	const char *config; /* NULL: not given */
 	bool verbose, json;
+	const char *input, *until, *start; /* of rehearsals; NULL: not given */
 	char **operands;
 	int n_operands; /* as many as the command takes */
 };
@@ -32,6 +36,7 @@ int cli_run(const struct options *options);
 int cli_check(const struct options *options);
 int cli_status(const struct options *options);
 int cli_dead(const struct options *options);
+int cli_test(const struct options *options);
 int cli_version(const struct options *options);
 
 /* ---- for the commands ---- */
@@ -46,5 +51,13 @@ int cli_flush(void);
 struct config *cli_glance(const struct options *options);
 
 void cli_print_problems(const struct problems *problems);
+
+/* Of rehearsals: an option's value, if it is given; 0, or an exit status after a complaint. */
+int cli_read_time(const char *option, const char *text, int64_t *ms); /* seconds, or a duration */
+int cli_read_date(const char *option, const char *text, int64_t *ms);
+/* From the file, or from stdin if that is NULL or "-". */
+int cli_read_recording(struct recording *recording, const char *path);
+/* NULL after complaints. */
+struct config *cli_read_config(const char *path);
 
 #endif

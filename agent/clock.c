@@ -77,12 +77,55 @@ bool clock_correct(const struct clock *clock, int64_t wall_now_ms, int64_t age_n
 
 /* ---- readings ---- */
 
+static struct {
+	bool on;
+	int64_t monotonic_ms, wall_ms; /* the latter when the former began */
+} simulation;
+
+void clock_simulate(int64_t wall_ms)
+{
+	simulation.on = true;
+	simulation.monotonic_ms = CLOCK_SIMULATED_MS;
+	simulation.wall_ms = wall_ms;
+}
+
+bool clock_simulated(void)
+{
+	return simulation.on;
+}
+
+void clock_advance(int64_t monotonic_ms)
+{
+	if (monotonic_ms > simulation.monotonic_ms)
+		simulation.monotonic_ms = monotonic_ms;
+}
+
+static struct timespec reading(clockid_t id)
+{
+	struct timespec now = {0};
+	int64_t ms = simulation.monotonic_ms;
+
+	if (!simulation.on) {
+		clock_gettime(id, &now);
+		return now;
+	}
+	if (id == CLOCK_REALTIME)
+		ms += simulation.wall_ms - CLOCK_SIMULATED_MS;
+	return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+}
+
 static int64_t reading_ms(clockid_t id)
 {
-	struct timespec now;
+	struct timespec now = reading(id);
 
-	clock_gettime(id, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static double reading_s(clockid_t id)
+{
+	struct timespec now = reading(id);
+
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 int64_t clock_monotonic_ms(void)
@@ -98,6 +141,16 @@ int64_t clock_wall_ms(void)
 int64_t clock_boot_ms(void)
 {
 	return reading_ms(CLOCK_BOOTTIME);
+}
+
+double clock_wall_s(void)
+{
+	return reading_s(CLOCK_REALTIME);
+}
+
+double clock_monotonic_s(void)
+{
+	return reading_s(CLOCK_MONOTONIC);
 }
 
 int64_t clock_age_ms(const struct clock *clock)

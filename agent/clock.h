@@ -56,5 +56,18 @@ int64_t clock_wall_ms(void);
 int64_t clock_boot_ms(void); /* since the machine was booted, sleep included */
 int64_t clock_age_ms(const struct clock *clock);
 void clock_read_boot(char boot[CLOCK_BOOT_ID]);
+double clock_wall_s(void); /* as exact as the system has them */
+double clock_monotonic_s(void);
+
+/* ---- rehearsals ---- */
+
+#define CLOCK_SIMULATED_MS 1000 /* where the monotonic clock begins; not at 0, which is never */
+
+/* From now on time passes only when it is told to: every reading above is a simulated
+ * one, wherever it is made. The wall clock begins at `wall_ms`. For this process, and
+ * for good. */
+void clock_simulate(int64_t wall_ms);
+bool clock_simulated(void);
+void clock_advance(int64_t monotonic_ms); /* to this reading of clock_monotonic_ms() */
 
 #endif

@@ -17,6 +17,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "clock.h"
 #include "config_read.h"
 #include "quota.h"
 #include "topic.h"
@@ -326,7 +327,8 @@ static void read_config(struct reader *reader, struct config *config)
 		reader_problem(reader, "expected `links` or `scripts`");
 	size_t mark = reader_enter(reader, "store");
 	size_t path_mark = reader_enter(reader, "path");
-	check_store(reader, config);
+	if (!reader->elsewhere)
+		check_store(reader, config);
 	reader_leave(reader, path_mark);
 	reader_leave(reader, mark);
 }
@@ -406,7 +408,8 @@ static void ask_about_scripts(struct loading *loading, config_script_check *chec
 /* With `partly` also if there are problems. */
 static struct config *load_file(const char *path, config_script_check *check, bool partly, struct problems *problems)
 {
-	struct loading loading = {.reader = {.problems = problems, .file = path, .room = TEXTS_MAX}};
+	struct loading loading = {
+	        .reader = {.problems = problems, .file = path, .elsewhere = clock_simulated(), .room = TEXTS_MAX}};
 	size_t known = problems->n;
 	char *source = read_source(path, &loading.size);
 
@@ -441,6 +444,17 @@ struct config *config_load(const char *path, config_script_check *check, struct 
 struct config *config_glance(const char *path, struct problems *problems)
 {
 	return load_file(path, NULL, true, problems);
+}
+
+struct config *config_plain(void)
+{
+	struct config *config = calloc(1, sizeof *config);
+
+	if (config && set_defaults(config, "agent.lua") < 0) {
+		config_free(config);
+		return NULL;
+	}
+	return config;
 }
 
 void config_free(struct config *config)

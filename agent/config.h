@@ -123,13 +123,18 @@ typedef void config_script_check(const struct config *config, const char *script
 
 /* Reads `path`, and asks `check` (may be NULL) about each script it names. Returns
  * the configuration, or NULL with one or more problems added, those of the file
- * in the order of its lines. Free with config_free(). */
+ * in the order of its lines. Free with config_free(). In simulated time (agent/clock.h)
+ * the machine it is meant for may be another one: its secrets, certificates and the
+ * directory of its database are not looked for. */
 struct config *config_load(const char *path, config_script_check *check, struct problems *problems);
 
 /* The same as far as the file can be understood, for who only asks the agent that
  * runs on it: the rest may be wrong, or a secret that is not his to read. NULL with
  * problems added if it does not even return a table. */
 struct config *config_glance(const char *path, struct problems *problems);
+
+/* One without links and scripts, all else by default. NULL: no memory. */
+struct config *config_plain(void);
 
 void config_free(struct config *config);
 
@@ -146,6 +151,9 @@ const char *config_lua_version(void);
  * raises. */
 struct link_config *config_link_read(struct lua_State *L, int index, const char *gateway, const char *name,
                                      const char *url, size_t room, struct problems *problems);
+/* A link to nowhere, MQTT 5, all else by default; for rehearsals. NULL: its name is none, or no memory. */
+struct link_config *config_link_plain(const char *gateway, const char *name);
+
 void config_link_free(struct link_config *link);
 
 #endif

@@ -123,7 +123,7 @@ static void check_tls(struct reader *reader, const struct link_config *link)
 		key_problem(reader, "alpn", "is longer than 255 bytes");
 	if (tls->psk)
 		check_psk(reader, tls);
-	else if (!reader->failed)
+	else if (!reader->failed && !reader->elsewhere)
 		check_tls_files(reader, tls);
 	reader_leave(reader, mark);
 }

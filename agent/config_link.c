@@ -10,6 +10,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "clock.h"
 #include "config_read.h"
 #include "topic.h"
 
@@ -457,6 +458,26 @@ void read_link(struct reader *reader, const char *gateway, const char *url, stru
 	check_link(reader, link);
 }
 
+struct link_config *config_link_plain(const char *gateway, const char *name)
+{
+	struct link_config *link = good_name(name) ? calloc(1, sizeof *link) : NULL;
+
+	if (!link)
+		return NULL;
+	set_defaults(link);
+	link->version = MQTT_5;
+	link->session_expiry_ms = -1;
+	link->name = strdup(name);
+	link->urls = calloc(1, sizeof *link->urls);
+	link->n_urls = link->urls != NULL;
+	if (link->urls)
+		link->urls->host = strdup("simulated");
+	if (asprintf(&link->client_id, "%s-%s", gateway, name) >= 0 && link->name && link->urls && link->urls->host)
+		return link;
+	config_link_free(link);
+	return NULL;
+}
+
 void link_config_release(struct link_config *link)
 {
 	void *const owned[] = {
@@ -508,7 +529,7 @@ struct link_config *config_link_read(struct lua_State *L, int index, const char 
                                      const char *url, size_t room, struct problems *problems)
 {
 	struct request request = {
-		.reader = {.L = L, .problems = problems, .room = room},
+		.reader = {.L = L, .problems = problems, .elsewhere = clock_simulated(), .room = room},
 		.gateway = gateway,
 		.url = url,
 		.link = calloc(1, sizeof *request.link),

@@ -100,7 +100,7 @@ static int l_file(lua_State *L)
 	char *path = reader_resolve(reader, given);
 	long size = path ? config_file_read(path, data, sizeof data) : -1;
 
-	if (path && size < 0)
+	if (path && size < 0 && !reader->elsewhere)
 		reader_problem_at(reader, current_line(L), "file: cannot read %s: %s", path, strerror(errno));
 	free(path);
 	const char *start = data, *end = data + (size > 0 ? size : 0);

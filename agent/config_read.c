@@ -513,7 +513,7 @@ void read_file(struct reader *reader, const struct field *field, void *target)
 
 	reader->failed = false;
 	read_path(reader, field, target);
-	if (!reader->failed) {
+	if (!reader->failed && !reader->elsewhere) {
 		const char *path = *(char **)target;
 		struct stat st;
 		if (access(path, R_OK) != 0 || stat(path, &st) != 0)

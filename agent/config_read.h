@@ -21,6 +21,7 @@ struct reader {
 	const char *directory;     /* where relative paths start; NULL: the working directory */
 	const struct lines *lines; /* NULL: not known */
 	bool failed;               /* at least one problem was found */
+	bool elsewhere;            /* files and directories are of another machine: they are not looked at */
 	size_t room;               /* bytes that copies may still take: texts may be shared in Lua */
 	char path[256];            /* of the value: `links.core.subscribe[2]` */
 };

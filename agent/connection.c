@@ -277,7 +277,8 @@ void connection_init(struct link *link)
 	link->deadline = (struct loop_timer){.fire = on_deadline, .arg = link};
 	link->tick = (struct loop_timer){.fire = on_tick, .arg = link};
 	link->rest = (struct loop_timer){.fire = on_rest, .arg = link};
-	link->retry.random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
+	if (!clock_simulated())
+		link->retry.random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
 }
 
 /* ---- calls of the transport ---- */

@@ -261,6 +261,7 @@ static void put_table(struct encoder *encoder, const struct place *place, int in
 	if (place->depth >= JSON_DEPTH_MAX)
 		refuse(encoder, place, "nested too deep, or a table that contains itself");
 	quota_check_stack(encoder->L, 16);
+	quota_check_time(encoder->L);
 	push_entries(encoder, place, index);
 	index = lua_gettop(encoder->L);
 	keys = count_keys(encoder, place, index);

@@ -33,7 +33,7 @@ static int adopt(struct link *link, struct link_config *config, char *err, size_
 		}
 	if (config->n_urls == 0)
 		return 0;
-	link->transport = link->ops->open(config, &connection_events, link, err, err_size);
+	link->transport = link->ops->open(link->ops, config, &connection_events, link, err, err_size);
 	return link->transport ? 0 : -1;
 }
 
@@ -266,6 +266,12 @@ void link_start(struct link *link)
 		link->state = WAITING;
 		loop_timer_set(link->loop, &link->retry_timer, loop_now_ms(link->loop));
 	}
+}
+
+void link_hurry(struct link *link)
+{
+	if (link->state == WAITING)
+		loop_timer_set(link->loop, &link->retry_timer, loop_now_ms(link->loop));
 }
 
 void link_discard_session(struct link *link)

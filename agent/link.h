@@ -83,8 +83,9 @@ struct transport_events {
 /* A transport. One caller at a time: the helper thread during connect(), the
  * loop otherwise. */
 struct transport_ops {
-	void *(*open)(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
-	              size_t err_size);
+	bool instant; /* connect() does not block: it needs no thread */
+	void *(*open)(const struct transport_ops *ops, const struct link_config *config,
+	              const struct transport_events *events, void *arg, char *err, size_t err_size);
 	void (*close)(void *transport);
 	/* Blocking; runs on a helper thread. With `discard_session` the peer first
 	 * forgets the session it may have. 0, or -1 with err. */
@@ -165,6 +166,9 @@ struct link_stats link_stats(const struct link *link);
 struct link_report link_report(const struct link *link); /* valid until the next turn */
 
 void link_start(struct link *link);
+
+/* The next attempt to connect is due at once, if one is waited for. */
+void link_hurry(struct link *link);
 
 /* The session is thrown away at each URL before it is connected to next: at QoS 2
  * the peer could take a packet id that is used again, with an equal payload, for

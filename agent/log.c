@@ -23,7 +23,9 @@ static struct {
 	enum log_level level;
 	enum log_target target;
 	bool journal; /* stderr is read by journald, which takes "<3>" as the priority */
-} settings = {LOG_LEVEL_INFO, LOG_TARGET_STDERR, false};
+	log_sink *sink; /* NULL: none */
+	void *sink_arg;
+} settings = {LOG_LEVEL_INFO, LOG_TARGET_STDERR, false, NULL, NULL};
 
 static const struct {
 	const char *name;
@@ -143,6 +145,10 @@ void log_text(enum log_level level, const char *component, const char *text)
 
 	if (!log_enabled(level))
 		return;
+	if (settings.sink) {
+		settings.sink(settings.sink_arg, level, component, text);
+		return;
+	}
 	line.size = 0;
 	line.cut = false;
 	begin_line(&line, level);
@@ -193,6 +199,12 @@ void log_setup(enum log_level level, enum log_target target)
 	settings.journal = stderr_is_journal();
 	if (target == LOG_TARGET_SYSLOG)
 		openlog("tidegate", LOG_PID, LOG_DAEMON);
+}
+
+void log_divert(log_sink *sink, void *arg)
+{
+	settings.sink = sink;
+	settings.sink_arg = arg;
 }
 
 bool log_enabled(enum log_level level)

@@ -15,6 +15,10 @@ enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
 void log_setup(enum log_level level, enum log_target target);
 bool log_enabled(enum log_level level);
 
+/* From now on lines go there instead. */
+typedef void log_sink(void *arg, enum log_level level, const char *component, const char *text);
+void log_divert(log_sink *sink, void *arg);
+
 /* `component` names the part that speaks: "agent", "store", "link core",
  * "script rules.lua". Control characters in the text are escaped; a line feed
  * starts a continuation line, indented. */

@@ -222,16 +222,35 @@ static void note_turn(struct loop *loop)
 	}
 }
 
-static int turn(struct loop *loop)
+static int wait_for_events(struct loop *loop, size_t n)
 {
-	size_t n = collect(loop);
 	int ready;
 
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &loop->next_turn, NULL);
 	ready = poll(loop->polled, n, timeout_ms(loop));
+	note_turn(loop);
+	return ready;
+}
+
+static int simulate_wait(struct loop *loop, size_t n)
+{
+	int ready = poll(loop->polled, n, 0);
+	const struct loop_timer *timer = earliest(loop);
+	int64_t until_ms = timer ? timer->at_ms : INT64_MAX;
+
+	if (ready != 0 || loop->again || until_ms <= clock_monotonic_ms())
+		return ready;
+	loop->steps->idle(loop->arg, until_ms);
+	return poll(loop->polled, n, 0);
+}
+
+static int turn(struct loop *loop)
+{
+	size_t n = collect(loop);
+	int ready = clock_simulated() ? simulate_wait(loop, n) : wait_for_events(loop, n);
+
 	if (ready < 0 && errno != EINTR)
 		return -1;
-	note_turn(loop);
 	loop->again = false;
 	loop->now_ms = clock_monotonic_ms();
 	for (size_t i = 0; ready > 0 && i < n; i++)

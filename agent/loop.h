@@ -39,6 +39,10 @@ struct loop_steps {
 	void (*send)(void *arg);
 	void (*acknowledge)(void *arg);
 	void (*signal)(void *arg, int number); /* SIGTERM, SIGINT or SIGHUP arrived */
+	/* In simulated time (agent/clock.h) the loop never sleeps: when there is nothing to do
+	 * before `until_ms` (INT64_MAX: ever), this may make something happen, at a time up to
+	 * then; else time goes on to then. NULL otherwise. */
+	void (*idle)(void *arg, int64_t until_ms);
 };
 
 struct loop *loop_open(const struct loop_steps *steps, void *arg, char *err, size_t err_size);

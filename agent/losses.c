@@ -13,6 +13,7 @@
 #include "ledger.h"
 #include "link.h"
 #include "log.h"
+#include "observer.h"
 #include "queue.h"
 #include "store.h"
 
@@ -79,6 +80,8 @@ void losses_add(struct agent *agent, struct route *route, uint64_t seq, const st
 
 	if (is_report(message))
 		return;
+	if (agent->observer && agent->observer->lost)
+		agent->observer->lost(agent->observer->arg, route->link, seq, message, reason);
 	if (message)
 		snprintf(topic, sizeof topic, "%.*s", (int)message->topic.size, (const char *)message->topic.data);
 	custody_brought(agent, seq); /* a reading that is given up at once */

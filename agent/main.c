@@ -2,6 +2,7 @@
  * Data goes to stdout, complaints to stderr; the exit status follows sysexits.
  */
 #include <getopt.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 struct command {
 	const char *name;
 	const char *letters; /* of its options, for getopt(3) */
-	bool json;           /* it takes --json too */
+	const char *words;   /* of its options, parted by blanks: "json input" */
 	int least, most;     /* operands */
 	const char *synopsis, *summary, *details;
 	int (*run)(const struct options *options);
@@ -45,7 +46,7 @@ static const struct command commands[] = {
 	{
 		.name = "status",
 		.letters = "c:",
-		.json = true,
+		.words = "json",
 		.synopsis = "status [-c FILE] [--json]",
 		.summary = "links, queues, scripts, losses of the running agent",
 		.details = "\n" CONFIG_OPTION JSON_OPTION "\n"
@@ -56,7 +57,7 @@ static const struct command commands[] = {
 	{
 		.name = "dead",
 		.letters = "c:",
-		.json = true,
+		.words = "json",
 		.least = 1,
 		.most = 2,
 		.synopsis = "dead list|show ID|retry [ID]|purge [ID] [-c FILE] [--json]",
@@ -69,6 +70,26 @@ static const struct command commands[] = {
 			   "retry is done when it starts.\n"
 			   "Exit status: 0 done, 1 it failed, or a letter that was retried failed again.\n",
 		.run = cli_dead,
+	},
+	{
+		.name = "test",
+		.letters = "c:v",
+		.words = "json input until start",
+		.most = INT_MAX,
+		.synopsis = "test SCRIPT... [--input FILE] [-c FILE] [--json] [--until TIME] [--start DATE] [-v]",
+		.summary = "run rules on messages in a file, in simulated time, without a broker",
+		.details = "\n"
+			   "  --input FILE  what happens, as JSON lines; default, or \"-\": standard input\n"
+			   "                {\"at\":10,\"topic\":\"sensors/a\",\"payload\":\"21.5\"}\n"
+			   "                {\"at\":60,\"link\":\"core\",\"event\":\"down\"}, or \"up\"; {\"at\":3600}: time passes\n"
+			   "  -c FILE       links, limits and, if no script is named, scripts of a configuration;\n"
+			   "                default: every link that is named exists, \"core\" is the default link\n"
+			   "  --until TIME  go on until then: seconds as in \"at\", or 10m, 2h; default: the last line\n"
+			   "  --start DATE  what the clock says at 0, in UTC; default: 2026-01-01T00:00:00\n"
+			   "  -v            log at debug level\n" JSON_OPTION "\n"
+			   "Prints what the rules do, in order; the same input gives the same output.\n"
+			   "Exit status: 0 well, 1 a handler raised an error, 64 bad usage, 78 a script does not load.\n",
+		.run = cli_test,
 	},
 	{
 		.name = "version",
@@ -140,30 +161,57 @@ static int bad_usage(const struct command *command, const char *what, const char
 	return CLI_USAGE;
 }
 
+static const struct option long_options[] = {
+	{"json", no_argument, NULL, 0},
+	{"input", required_argument, NULL, 0},
+	{"until", required_argument, NULL, 0},
+	{"start", required_argument, NULL, 0},
+	{NULL, 0, NULL, 0},
+};
+
+/* False if the command does not take it. */
+static bool set_long_option(const struct command *command, const char *name, struct options *options)
+{
+	const char *words = command->words ? command->words : "";
+	size_t size = strlen(name);
+
+	while (*words && (strncmp(words, name, size) != 0 || (words[size] && words[size] != ' '))) {
+		words += strcspn(words, " ");
+		words += *words == ' ';
+	}
+	if (!*words)
+		return false;
+	if (strcmp(name, "json") == 0)
+		options->json = true;
+	else if (strcmp(name, "input") == 0)
+		options->input = optarg;
+	else if (strcmp(name, "until") == 0)
+		options->until = optarg;
+	else if (strcmp(name, "start") == 0)
+		options->start = optarg;
+	return true;
+}
+
 /* Reads what follows the command's name. 0, or an exit status after a complaint. */
 static int read_options(const struct command *command, int argc, char **argv, struct options *options)
 {
-	enum { JSON = 256 }; /* no letter */
-	static const struct option long_options[] = {{"json", no_argument, NULL, JSON}, {NULL, 0, NULL, 0}};
 	char letters[16], option[] = "-?";
-	int letter;
+	int letter, index = 0;
 
 	snprintf(letters, sizeof letters, ":%s", command->letters);
 	opterr = 0;
-	while ((letter = getopt_long(argc, argv, letters, long_options, NULL)) != -1) {
+	while ((letter = getopt_long(argc, argv, letters, long_options, &index)) != -1) {
 		if (letter == 'c')
 			options->config = optarg;
 		else if (letter == 'v')
 			options->verbose = true;
-		else if (letter == JSON && command->json)
-			options->json = true;
-		else
+		else if (letter != 0 || !set_long_option(command, long_options[index].name, options))
 			break;
 	}
 	option[1] = (char)optopt;
 	if (letter != -1)
 		return bad_usage(command, letter == ':' ? "expected a value after" : "unknown option",
-		                 optopt > 0 && optopt < JSON ? option : argv[optind - 1]);
+		                 optopt > 0 ? option : argv[optind - 1]);
 	options->operands = argv + optind;
 	options->n_operands = argc - optind;
 	if (options->n_operands > command->most)

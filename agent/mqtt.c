@@ -269,11 +269,12 @@ static int make_handle(struct mqtt *mqtt, char *err, size_t err_size)
 }
 
 /* The first handle is made here, so that what the library does not take is known at once. */
-static void *mqtt_open(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
-                       size_t err_size)
+static void *mqtt_open(const struct transport_ops *ops, const struct link_config *config,
+                       const struct transport_events *events, void *arg, char *err, size_t err_size)
 {
 	struct mqtt *mqtt = calloc(1, sizeof *mqtt);
 
+	(void)ops;
 	if (!mqtt) {
 		snprintf(err, err_size, "link %s: out of memory", config->name);
 		return NULL;

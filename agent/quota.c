@@ -142,6 +142,14 @@ static void raise_error(lua_State *L, lua_Debug *ar, const char *format, int num
 	(void)lua_error(L);
 }
 
+void quota_check_time(struct lua_State *L)
+{
+	const struct quota *quota = quota_of(L);
+
+	if (quota->over)
+		(void)luaL_error(L, "used more than %d ms of CPU time", (int)quota->call_ms);
+}
+
 static void hook(lua_State *L, lua_Debug *ar);
 static void judge(struct quota *quota);
 

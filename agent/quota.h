@@ -48,6 +48,10 @@ struct lua_State *quota_switch(struct lua_State *L, struct lua_State *to);
  * `old_size` is what was asked for before. A size of 0 frees. */
 void *quota_realloc(struct quota *quota, void *data, size_t old_size, size_t size);
 
+/* For library functions of ours that walk through much, where no hook looks: raises if
+ * the call has used up its time. */
+void quota_check_time(struct lua_State *L);
+
 /* Memory that a library takes for a moment on behalf of L's script, and may take
  * no more than: counts as the script's own until it is given back. False if there
  * is not so much left, even without garbage. */

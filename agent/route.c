@@ -12,7 +12,7 @@
 #include "link.h"
 #include "log.h"
 #include "losses.h"
-#include "mqtt.h"
+#include "observer.h"
 #include "queue.h"
 #include "store.h"
 
@@ -46,6 +46,8 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 	}
 	if (link_repeats(link, message))
 		return;
+	if (agent->observer && agent->observer->message)
+		agent->observer->message(agent->observer->arg, link, message);
 	agent->out_of_memory = false;
 	custody_begin(agent, route_of(agent, link));
 	if (!dead_letters_handle(agent, link, message))
@@ -62,6 +64,8 @@ static void on_up(void *arg, struct link *link)
 	struct agent *agent = arg;
 
 	custody_up(agent, route_of(agent, link));
+	if (agent->observer && agent->observer->up)
+		agent->observer->up(agent->observer->arg, link);
 	forward_up(route_of(agent, link)->forward, loop_now_ms(agent->loop));
 	losses_report(agent, route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
@@ -72,6 +76,8 @@ static void on_down(void *arg, struct link *link, const char *reason)
 {
 	struct agent *agent = arg;
 
+	if (agent->observer && agent->observer->down)
+		agent->observer->down(agent->observer->arg, link, reason);
 	forward_lost(route_of(agent, link)->forward, loop_now_ms(agent->loop));
 	custody_lost(route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
@@ -329,7 +335,7 @@ struct route *route_add(struct agent *agent, struct link_config *config, char *e
 		snprintf(err, err_size, "out of memory");
 		return NULL;
 	}
-	route->link = link_open(agent->loop, config, &mqtt_transport, &link_events, agent, err, err_size);
+	route->link = link_open(agent->loop, config, agent->transport, &link_events, agent, err, err_size);
 	route->agent = agent;
 	if (route->link)
 		route->queue = queue_open(agent->store, link_name(route->link), (struct queue_limits){0}, on_given_up, route, err,

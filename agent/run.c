@@ -190,7 +190,7 @@ static void on_stop_deadline(void *arg)
 /* First the links that bring messages say goodbye and the scripts their last
  * words; then acknowledgements of what is in flight are awaited, so that little
  * is sent twice after the next start; then the other links leave. */
-static void stop(struct agent *agent)
+void agent_stop(struct agent *agent)
 {
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_stop(agent->scripts[i]);
@@ -214,9 +214,16 @@ static void on_signal(void *arg, int number)
 	}
 	log_info("agent", "%s: stopping", number == SIGTERM ? "SIGTERM" : "SIGINT");
 	if (agent->phase == RUNNING)
-		stop(agent);
+		agent_stop(agent);
 	else
 		loop_stop(agent->loop);
+}
+
+static void on_idle(void *arg, int64_t until_ms)
+{
+	const struct rehearsal *rehearsal = ((struct agent *)arg)->rehearsal;
+
+	rehearsal->idle(rehearsal->arg, until_ms);
 }
 
 static const struct loop_steps steps = {
@@ -224,6 +231,7 @@ static const struct loop_steps steps = {
         .send = step_send,
         .acknowledge = step_acknowledge,
         .signal = on_signal,
+        .idle = on_idle,
 };
 
 /* ---- building ---- */
@@ -394,10 +402,13 @@ static void warn_of_unbuilt(const struct config *config)
 		log_warn("agent", "http: not served by this version");
 }
 
-int run_agent(struct config *config, bool verbose)
+int run_agent(struct config *config, const struct run_options *options)
 {
+	const struct rehearsal *rehearsal = options->rehearsal;
 	struct agent agent = {
 	        .config = config,
+	        .rehearsal = rehearsal,
+	        .transport = rehearsal ? rehearsal->transport : &mqtt_transport,
 	        .fill = {.fire = do_nothing},
 	        .timers = {.fire = fire_timers, .arg = &agent},
 	        .expire = {.fire = expire, .arg = &agent},
@@ -406,13 +417,15 @@ int run_agent(struct config *config, bool verbose)
 	bool corrupt;
 	int status;
 
-	log_setup(verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
+	log_setup(options->verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
 	warn_of_unbuilt(config);
 	mqtt_setup();
 	agent.metrics = metrics_open();
 	agent_host_init(&agent);
 	custody_init(&agent, config->linger_ms);
 	upkeep_init(&agent);
+	if (rehearsal)
+		rehearsal->begins(rehearsal->arg, &agent);
 	status = open_everything(&agent);
 	if (status == 0) {
 		log_info("agent", "running name=%s version=%s instance=%s", config->name, VERSION,
@@ -421,6 +434,8 @@ int run_agent(struct config *config, bool verbose)
 			log_error("agent", "poll: %s", strerror(errno));
 			status = 1;
 		}
+		if (rehearsal)
+			rehearsal->ends(rehearsal->arg, &agent);
 	}
 	if (agent.store)
 		commit_the_rest(agent.store);

@@ -65,6 +65,8 @@ struct script_host {
 	/* A handler begins, "on", "every" or "after" for a function given to those; NULL: it is over and its effects
 	 * are applied. May be NULL itself. */
 	void (*running)(void *arg, const struct script *script, const char *handler);
+	/* A handler, "on_message (topic a/b)", failed with that error and traceback. NULL: it is logged. */
+	void (*failed)(void *arg, const struct script *script, const char *where, const char *error);
 };
 
 struct script_limits {

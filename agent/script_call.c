@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "script_internal.h"
 
@@ -148,46 +148,44 @@ void script_log_unlogged(const struct script *script, uint64_t count)
 
 static bool may_log_failure(struct script *script)
 {
-	struct timespec now = { 0 };
 	uint64_t earlier;
-	bool allowed;
+	bool allowed = log_limit_allows(&script->errors, clock_monotonic_ms(), &earlier);
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	allowed = log_limit_allows(&script->errors, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, &earlier);
 	script_log_unlogged(script, earlier);
 	if (!allowed && script->errors.unlogged == 1)
 		log_error(script->component, "%d errors within a minute: the next ones are only counted", LOG_LIMIT_LINES);
 	return allowed;
 }
 
-static void log_timer(struct script *script, const struct call *call)
-{
-	char text[200];
-
-	api_timer_describe(script, call->timer, text, sizeof text);
-	log_error(script->component, "%s: %s", text, script_error(script));
-}
-
-static void log_failure(struct script *script, const struct call *call)
+static void describe_call(struct script *script, const struct call *call, char *text, size_t size)
 {
 	bool on = !call->handler && !call->timer;
 	const char *handler = call->handler ? call->handler : "on";
 	const char *filter = on ? script->registrations[call->registration].filter : "";
 
-	if (!may_log_failure(script))
-		return;
 	if (call->timer)
-		log_timer(script, call);
+		api_timer_describe(script, call->timer, text, size);
 	else if (call->message)
-		log_error(script->component, "%s%s%.200s (topic %.200s): %s", handler, *filter ? " " : "", filter,
-		          call->message->topic, script_error(script));
+		(void)snprintf(text, size, "%s%s%.200s (topic %.200s)", handler, *filter ? " " : "", filter,
+		               call->message->topic);
 	else if (call->token)
-		log_error(script->component, "%s (token %llu, link %s): %s", handler, (unsigned long long)call->token,
-		          call->link, script_error(script));
+		(void)snprintf(text, size, "%s (token %llu, link %s)", handler, (unsigned long long)call->token, call->link);
 	else if (call->link)
-		log_error(script->component, "%s (link %s): %s", handler, call->link, script_error(script));
+		(void)snprintf(text, size, "%s (link %s)", handler, call->link);
 	else
-		log_error(script->component, "%s: %s", handler, script_error(script));
+		(void)snprintf(text, size, "%s", handler);
+}
+
+static void tell_failure(struct script *script, const struct call *call)
+{
+	const struct script_host *host = script->host;
+	char where[600];
+
+	describe_call(script, call, where, sizeof where);
+	if (host->failed)
+		host->failed(host->arg, script, where, script_error(script));
+	else if (may_log_failure(script))
+		log_error(script->component, "%s: %s", where, script_error(script));
 }
 
 /* Hands over the effects of loading, once. */
@@ -235,7 +233,7 @@ static void call_handler(struct script *script, struct call *call)
 	if (!call->failed)
 		keep_failure(script);
 	call->failed = true;
-	log_failure(script, call);
+	tell_failure(script, call);
 }
 
 static const char *name_of(const struct call *call)
@@ -251,9 +249,9 @@ void script_call(struct script *script, struct call *call)
 
 	if (!host)
 		return;
-	begin(script);
 	if (host->running)
 		host->running(host->arg, script, name_of(call));
+	begin(script);
 	call_handler(script, call);
 	if (host->running)
 		host->running(host->arg, script, NULL);

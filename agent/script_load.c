@@ -20,6 +20,7 @@ static void (*const openers[])(lua_State *L) = {
 	api_json_open,
 	api_metric_open,
 	api_state_open,
+	api_rehearsal_open,
 };
 
 static const char *const handlers[] = { "on_message", "on_sent", "on_drop", "on_connect", "on_disconnect",

@@ -11,7 +11,8 @@ local script = [[
 		assert(mqtt.pub(topic, payload, { ctx = weight }))
 	end
 	function on_connect(link)
-		log.info("%s is back: %s", link, select(2, mqtt.pub("back", "")))
+		local token, why = mqtt.pub("back", "")
+		log.info("%s is back: %s", link, token or why)
 	end
 ]]
 local N = 9000

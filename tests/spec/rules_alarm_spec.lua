@@ -100,10 +100,10 @@ describe("an alarm", function()
 		for i = 1, 100 do
 			assert.is_false(a:update(i, 5, i))
 		end
-		assert.is_nil(next(root.a))
+		assert.is_nil(next(root.series))
 		assert.is_false(a:update("x", 9, 0))
 		assert.is_false(a:update("x", 7, 5))
-		assert.is_nil(next(root.a))
+		assert.is_nil(next(root.series))
 	end)
 
 	it("is not forgotten over a restart, nor is a delay", function()

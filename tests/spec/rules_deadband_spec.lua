@@ -135,7 +135,7 @@ describe("a deadband", function()
 		raises("here: deadband.new: max_series: expected an integer from 1 to 1000000, got 0", function()
 			deadband.new { max_series = 0 }
 		end)
-		raises("here: deadband.new: state: expected a table, or the name of a key of the global table state, got boolean",
+		raises("here: deadband.new: state: expected a name in the global table state, without |, or a table, got boolean",
 			function()
 				deadband.new { state = true }
 			end)

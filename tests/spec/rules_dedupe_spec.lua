@@ -111,10 +111,10 @@ describe("a dedupe", function()
 				time = time + math.random(-2, 6)
 				assert.equal(reference(value, time), d:first("a", value, time))
 				local n = 0
-				for _ in pairs(root.a.a.seen) do
+				for _ in pairs(root.series.a.seen) do
 					n = n + 1
 				end
-				assert(n <= remember and #root.a.a.slots <= remember)
+				assert(n <= remember and #root.series.a.slots <= remember)
 			end
 		end)
 	end)

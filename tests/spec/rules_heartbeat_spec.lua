@@ -101,6 +101,32 @@ describe("a heartbeat", function()
 		assert.same({ { "b", 3690 } }, all(h:silent()))
 	end)
 
+	it("writes in state twice in its time, not with each sign of life", function()
+		local h = heartbeat.new { after = 60, state = "alive" }
+		h:silent(0)
+		for time = 0, 100 do
+			h:seen("a", time)
+		end
+		assert.equal(90, agent.state["alive|a"].time)
+		assert.same({}, all(h:silent(159)))
+		assert.same({ { "a", 60 } }, all(h:silent(160)))
+		agent = agent:restart()
+		h = agent:require "rules.heartbeat".new { after = 60, state = "alive" }
+		assert.same({ true, 110 }, { h:seen("a", 200) })
+	end)
+
+	it("forgets nobody by telling of them", function()
+		local h = heartbeat.new { after = 10, max_series = 2 }
+		h:silent(0)
+		for name = 1, 4 do
+			h:seen(name, 0)
+		end
+		assert.same({ { 1, 10 }, { 2, 10 }, { 3, 10 }, { 4, 10 } }, all(h:silent(10)))
+		for name = 1, 4 do
+			assert.is_true(h:is_silent(name))
+		end
+	end)
+
 	it("raises errors that name the argument", function()
 		assert.error_matches(function() heartbeat.new() end,
 			"heartbeat.new: after is missing: expected seconds above 0", 1, true)

@@ -12,12 +12,19 @@ describe("series", function()
 
 	local function count(root)
 		local n = 0
-		for _, generation in ipairs { root.a, root.b } do
-			for _ in pairs(generation) do
-				n = n + 1
-			end
+		for _ in pairs(root.series or {}) do
+			n = n + 1
 		end
 		return n
+	end
+
+	--- The entries of state whose keys begin so.
+	local function entries(name)
+		local found = {}
+		for key in pairs(agent.state) do
+			found[#found + 1] = key:find(name .. "|", 1, true) == 1 and key or nil
+		end
+		return found
 	end
 
 	it("are forgotten when there are too many, those unused for longest first", function()
@@ -26,7 +33,7 @@ describe("series", function()
 		for i = 1, 6 do
 			assert.is_true(d:changed("s" .. i, 1))
 		end
-		assert.is_false(d:changed("s1", 1)) -- 1 2 3 are old, 4 5 6 young: 1 begins the next
+		assert.is_false(d:changed("s1", 1)) -- 4 5 6 were used last; with 1, 1 2 3 have their last chance
 		assert.equal(4, count(root))
 		assert.is_true(d:changed("s2", 1))
 		assert.is_false(d:changed("s4", 1))
@@ -43,7 +50,8 @@ describe("series", function()
 	it("keep the max_series used last, and never more than twice as many", function()
 		property.holds(50, function()
 			local max, root, used = math.random(1, 10), {}, {}
-			local d = deadband.new { by = 1, max_series = max, state = property.one_of(root, "x" .. math.random(1e9)) }
+			local name_in_state = property.one_of(nil, "x" .. math.random(1e9))
+			local d = deadband.new { by = 1, max_series = max, state = name_in_state or root }
 			for _ = 1, 300 do
 				local name = math.random(15)
 				local recent
@@ -61,7 +69,10 @@ describe("series", function()
 					end
 				end
 				table.insert(used, 1, name)
-				assert.is_true(not root.a or count(root) <= 2 * max)
+				assert(count(root) <= 2 * max)
+			end
+			if name_in_state then
+				assert(#entries(name_in_state) <= 2 * max)
 			end
 		end)
 	end)
@@ -74,6 +85,22 @@ describe("series", function()
 			assert.is_true(d:forget("b" .. i))
 			assert.is_false(d:changed("a", 1))
 		end
+	end)
+
+	it("have an entry of state each", function()
+		local d = deadband.new { by = 1, state = "d" }
+		for _, name in ipairs { "a/b", "a|b", 7, "#7", "##7", "7", "" } do
+			assert.is_true(d:changed(name, 1))
+			assert.is_false(d:changed(name, 1))
+		end
+		local keys = entries("d")
+		table.sort(keys)
+		assert.same({ "d|", "d|###7", "d|##7", "d|#7", "d|7", "d|a/b", "d|a|b" }, keys)
+		local names = agent:require "rules.series".new({ state = "d", max_series = 1000 }, "deadband"):names()
+		assert.same({ 7, "", "##7", "#7", "7", "a/b", "a|b" }, names)
+		agent.state.d = nil -- begin anew
+		assert.is_true(d:changed("a/b", 1))
+		assert.same({ "d|a/b" }, entries("d"))
 	end)
 
 	it("may live in a table that is part of state", function()
@@ -116,14 +143,14 @@ describe("series", function()
 		local store = agent:require "rules.series"
 		local root = {}
 		store.new({ state = root, max_series = 9 }, "window 10"):add("a", { n = 1 })
-		assert.same({ n = 1 }, store.new({ state = root, max_series = 9 }, "window 10"):get("a"))
+		assert.equal(1, store.new({ state = root, max_series = 9 }, "window 10"):get("a").n)
 		assert.is_nil(store.new({ state = root, max_series = 9 }, "window 20"):get("a"))
 		assert.error_matches(function()
 			deadband.new({ state = root }):changed("a", 1)
-		end, "state: that table holds data of rules.window: give each object a table of its own", 1, true)
+		end, "state: that table holds data of rules.window: give each object a place of its own", 1, true)
 		assert.error_matches(function()
 			deadband.new({ state = { mine = 1 } }):changed("a", 1)
-		end, "state: that table holds something else: give each object a table of its own", 1, true)
+		end, "state: that table holds something else: give each object a place of its own", 1, true)
 		agent.state.n = 5
 		assert.error_matches(function()
 			deadband.new({ state = "n" }):changed("a", 1)

@@ -28,9 +28,10 @@ static struct {
 	bool wants_write;
 } fake;
 
-static void *fake_open(const struct link_config *config, const struct transport_events *events, void *arg, char *err,
-                       size_t err_size)
+static void *fake_open(const struct transport_ops *ops, const struct link_config *config,
+                       const struct transport_events *events, void *arg, char *err, size_t err_size)
 {
+	(void)ops;
 	(void)config;
 	(void)err;
 	(void)err_size;

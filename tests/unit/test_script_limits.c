@@ -45,6 +45,10 @@ static const char *const endless[] = {
 	"local s = ('x'):rep(500000) while true do s:gsub('x', 'y') end",
 	"local s = ('x'):rep(300) ; ('y'):rep(100000):gsub('y', function() return s:find('.-.-y') end)",
 	"while true do pcall(pcall, pcall, string.rep, 'x', 1000000) end",
+	"while true do pcall(json.decode, '[' .. ('[],'):rep(10000) .. '0]') end",
+	/* One call that looks at eight thousand million places that are empty. */
+	"local e = {} for i = 1, 8192 do e['k' .. i] = 1 end for k in pairs(e) do e[k] = nil end"
+	" local t = {} for i = 1, 1000 do t[i] = e end local u = {} for i = 1, 1000 do u[i] = t end pcall(json.encode, u)",
 };
 
 /* It ends in time, does nothing else, and the next handler has its whole time. */

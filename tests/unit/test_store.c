@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "queue.h"
-#include "store.h"
+#include "store_internal.h"
 #include "test.h"
 
 static char directory[] = "/tmp/tidegate-store-XXXXXX";
@@ -50,6 +50,60 @@ static void keeps_its_identity(void)
 	REQUIRE(store != NULL);
 	CHECK(strcmp(instance, store_instance(store)) != 0);
 	store_close(store);
+}
+
+/* A participant that looks how the transaction will be synced: 2 is FULL. */
+struct looking {
+	struct store *store;
+	int64_t level;
+};
+
+static size_t is_clean(const void *owner)
+{
+	(void)owner;
+	return 0;
+}
+
+static void add_nothing(const void *owner, struct store_unsafe *unsafe)
+{
+	(void)owner;
+	(void)unsafe;
+}
+
+static int look(void *owner, bool additions)
+{
+	struct looking *looking = owner;
+
+	(void)additions;
+	looking->level = store_integer(looking->store, "PRAGMA synchronous", -1);
+	return 0;
+}
+
+static void do_nothing(void *owner, bool additions)
+{
+	(void)owner;
+	(void)additions;
+}
+
+static void syncs_numbers_whatever_the_durability(void)
+{
+	struct looking looking = {0};
+	struct participant participant = {
+	        .owner = &looking, .dirty = is_clean, .unsafe = add_nothing, .write = look, .written = do_nothing};
+
+	for (enum store_durability durability = STORE_NORMAL; durability <= STORE_OFF; durability++) {
+		begin();
+		looking.store = store_open(path, durability, err, sizeof err);
+		REQUIRE(looking.store != NULL);
+		store_join(looking.store, &participant);
+		CHECK(store_commit(looking.store, err, sizeof err) == STORE_OK && looking.level == (durability == STORE_NORMAL));
+		while (store_next_seq(looking.store) < SEQ_BLOCK / 2 + 1)
+			;
+		CHECK(store_commit(looking.store, err, sizeof err) == STORE_OK && looking.level == 2);
+		CHECK(store_commit(looking.store, err, sizeof err) == STORE_OK && looking.level == (durability == STORE_NORMAL));
+		store_leave(looking.store, &participant);
+		store_close(looking.store);
+	}
 }
 
 static void never_reuses_a_sequence_number(void)
@@ -275,6 +329,7 @@ int main(void)
 	if (!mkdtemp(directory))
 		return 1;
 	RUN(keeps_its_identity);
+	RUN(syncs_numbers_whatever_the_durability);
 	RUN(never_reuses_a_sequence_number);
 	RUN(keeps_notes_and_names);
 	RUN(refuses_a_second_agent);

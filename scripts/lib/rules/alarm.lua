@@ -159,14 +159,14 @@ end
 
 --- On which side there is an alarm, or false.
 function M:active(series)
-	local record = self.series:get(check.series(series))
+	local record = self.series:peek(check.series(series))
 	return record and record.side or false
 end
 
 --- Somebody has seen the alarm.
 function M:acknowledge(series)
 	local name = check.series(series)
-	local record = self.series:get(name)
+	local record = self.series:peek(name)
 	if not record or not record.side then
 		return false
 	elseif record.good then

@@ -100,9 +100,10 @@ M.flag = {
 }
 
 local STATE = {
-	expected = "a table, or the name of a key of the global table state",
+	expected = "a name in the global table state, without |, or a table",
 	read = function(value)
-		return (type(value) == "table" or type(value) == "string") and value or nil
+		local is_name = type(value) == "string" and value ~= "" and not value:find("|", 1, true)
+		return (is_name or type(value) == "table") and value or nil
 	end,
 }
 

@@ -94,6 +94,9 @@ end
 -- straight line, which with single readings is the usual definition (Hyndman and Fan's
 -- seventh, spreadsheets' PERCENTILE).
 function M.percentile(digests, p, min, max)
+	if p == 0 or p == 100 then
+		return p == 0 and min or max
+	end
 	local sorted, total = {}, 0
 	for _, digest in ipairs(digests) do
 		total = total + collect(digest, sorted)

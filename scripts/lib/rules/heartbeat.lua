@@ -40,8 +40,11 @@
 -- longer than `after` or the clock jumped so far, everybody gets `after` seconds from
 -- then: nobody is called silent for what the agent could not hear.
 --
--- Memory: one number a series, and whether it is silent. h:seen changes the data each
--- time; h:silent takes time in proportion to the number of series.
+-- Memory: one number a series, and whether it is silent; in memory and, with `state`,
+-- there too. In `state` the time is kept no more precisely than to half of `after`, so a
+-- series is written twice in `after` and not with each sign of life; only how long one
+-- was silent is less exact after a restart. h:silent takes time in proportion to the
+-- number of series.
 local check = require "rules.check"
 local store = require "rules.series"
 
@@ -57,7 +60,38 @@ local OPTIONS = check.with_series {
 --- A heartbeat; see above.
 function M.new(options)
 	options = check.options("heartbeat.new", options, OPTIONS)
-	return setmetatable({ after = options.after, series = store.new(options, "heartbeat") }, M)
+	return setmetatable({
+		after = options.after,
+		series = store.new(options, "heartbeat"),
+		exact = options.state and store.new({ max_series = options.max_series }, "heartbeat") or nil,
+	}, M)
+end
+
+--- When its last sign of life was; and when it can have been at the latest, which
+-- differs where only `state` knows.
+local function last_of(self, name, record)
+	local exact = self.exact and self.exact:peek(name)
+	if exact then
+		return exact.time, exact.time
+	end
+	return record.time, record.time + (self.exact and self.after / 2 or 0)
+end
+
+--- Notes a sign of life, in `state` if it is worth a write.
+local function note(self, name, record, time)
+	if not self.exact then
+		record.time = time
+		return
+	end
+	local exact = self.exact:peek(name) or self.exact:add(name, {})
+	exact.time = time
+	if math.abs(time - record.time) >= self.after / 2 then
+		record.time = time
+	end
+end
+
+local function watch(self, name, time)
+	note(self, name, self.series:add(name, { time = time }), time)
 end
 
 --- A sign of life.
@@ -65,13 +99,16 @@ function M:seen(series, time)
 	local name = check.series(series)
 	time = check.time(time)
 	local record = self.series:get(name)
+	if self.exact then
+		self.exact:get(name) -- both forget the same
+	end
 	if not record then
-		self.series:add(name, { time = time })
+		watch(self, name, time)
 		return false
 	end
-	local last = record.time
+	local last = last_of(self, name, record)
 	if time > last or last - time > self.after then
-		record.time = time
+		note(self, name, record, time)
 	end
 	if not record.silent then
 		return false
@@ -87,7 +124,7 @@ function M:expect(series, time)
 	if self.series:get(name) then
 		return false
 	end
-	self.series:add(name, { time = time })
+	watch(self, name, time)
 	return true
 end
 
@@ -104,17 +141,19 @@ end
 function M:silent(time)
 	time = check.time(time)
 	local since = listening_since(self, time)
-	local names = self.series:names(function(record)
-		if record.time - time > self.after then
-			record.time = time
+	local names = self.series:names(function(record, name)
+		local last, latest = last_of(self, name, record)
+		if last - time > self.after then
+			note(self, name, record, time)
+			latest = time
 		end
-		return not record.silent and time - math.max(record.time, since) >= self.after
+		return not record.silent and time - math.max(latest, since) >= self.after
 	end)
 	local lengths = {}
 	for i, name in ipairs(names) do
-		local record = self.series:get(name)
+		local record = self.series:peek(name)
 		record.silent = true
-		lengths[i] = time - record.time
+		lengths[i] = time - (last_of(self, name, record))
 	end
 	local i = 0
 	return function()
@@ -125,13 +164,17 @@ end
 
 --- Was it told, and has not come back since?
 function M:is_silent(series)
-	local record = self.series:get(check.series(series))
+	local record = self.series:peek(check.series(series))
 	return record ~= nil and record.silent == true
 end
 
 --- Watches a series no longer.
 function M:forget(series)
-	return self.series:remove(check.series(series))
+	local name = check.series(series)
+	if self.exact then
+		self.exact:remove(name)
+	end
+	return self.series:remove(name)
 end
 
 return M

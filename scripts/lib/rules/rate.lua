@@ -185,7 +185,7 @@ end
 
 --- The sum of all increases.
 function Counter:total(series)
-	local record = self.series:get(check.series(series))
+	local record = self.series:peek(check.series(series))
 	return record and record.total or 0
 end
 

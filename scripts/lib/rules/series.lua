@@ -1,16 +1,17 @@
 --- Data by series, in constant memory: a table from names to records that forgets
 -- what was not used for longest.
 --
--- Topics are without bound, memory is not. Records are in two generations. A record
--- that is used is, or comes, in the young one. When that holds `max` records and one
--- more comes, it becomes the old one, and what was still in the old one is
--- forgotten. So the `max` series that were used last are always there, there are
--- never more than twice as many, and a use costs one or two look-ups; nothing has to
--- be written to remember the order of use.
+-- Topics are without bound, memory is not. Time is divided into generations, and each
+-- record has the number of the one in which it was used last. When `max` records were
+-- used in a generation and one more comes, the next generation begins, and records from
+-- before the last two are forgotten. So the `max` series that were used last are always
+-- there, there are never more than twice as many, and a use that is not the first in its
+-- generation writes nothing.
 --
--- All of it is in one plain table, which may be in the persistent `state`: as
--- `state` is set back when a handler fails, nothing is remembered beside it, and no
--- part of it is held on to from one call to the next.
+-- Data may be in the persistent `state`. There each record is an entry of its own,
+-- state["NAME|SERIES"], as what has changed is written by entry; state.NAME has the
+-- generation. As `state` is set back when a handler fails, nothing is remembered beside
+-- it, and no part of it is held on to from one call to the next.
 --
 -- For the library's own use; scripts do not need it.
 local M = {}
@@ -20,7 +21,47 @@ M.__index = M
 -- `max_series`). `layout` is the module's name and, after a blank, what must not
 -- change for data to be of use: data of another layout is dropped.
 function M.new(options, layout)
-	return setmetatable({ home = options.state or {}, max = options.max_series, layout = layout }, M)
+	local home = options.state or {}
+	return setmetatable({
+		home = home, prefix = type(home) == "string" and home .. "|" or nil, max = options.max_series, layout = layout,
+	}, M)
+end
+
+--- Where a record is: the table, and the key in it. Integers are written "#7" there, and
+-- what begins with "#" anyway, "##".
+local function place_of(self, root, name)
+	local prefix = self.prefix
+	if not prefix then
+		return root.series, name
+	elseif type(name) ~= "string" or name:byte() == 35 then
+		return state, prefix .. "#" .. name
+	end
+	return state, prefix .. name
+end
+
+--- The series whose record is at `key`, or nil if there is none at it.
+local function name_at(self, key)
+	local prefix = self.prefix
+	if not prefix then
+		return key
+	elseif type(key) == "string" and key:sub(1, #prefix) == prefix then
+		key = key:sub(#prefix + 1)
+		local number = key:match("^#(%-?%d+)$")
+		return number and math.tointeger(number) or key:match("^#(#.*)") or key
+	end
+end
+
+--- Forgets the records from before `generation`.
+local function purge(self, root, generation)
+	local records, keys = self.prefix and state or root.series, {}
+	for key, record in pairs(records) do
+		if name_at(self, key) ~= nil and (record.generation or 0) < generation then
+			keys[#keys + 1] = key
+		end
+	end
+	for _, key in ipairs(keys) do
+		records[key] = nil
+	end
 end
 
 --- Begins anew in `root`, unless that is somebody else's.
@@ -28,24 +69,28 @@ local function begin(self, root)
 	local module, layout = self.layout:match("^%S+"), root.layout
 	local owner = type(layout) == "string" and layout:match("^%S+")
 	if owner ~= module and next(root) ~= nil then
-		error(("state: that table holds %s: give each object a table of its own"):format(
+		error(("state: that table holds %s: give each object a place of its own"):format(
 			owner and "data of rules." .. owner or "something else"), 0)
 	end
-	root.young, root.count = "a", 0
-	root.a, root.b = {}, {}
+	if self.prefix then
+		purge(self, root, math.huge)
+	else
+		root.series = {}
+	end
+	root.generation, root.count = 1, 0
 	root.layout = self.layout
 end
 
 local function root_of(self)
-	local home = self.home
-	local root = home
-	if type(home) == "string" then
-		root = state[home]
+	local root = self.home
+	if self.prefix then
+		local name = root
+		root = state[name]
 		if root == nil then
-			state[home] = {}
-			root = state[home]
+			state[name] = {}
+			root = state[name]
 		elseif type(root) ~= "table" then
-			error(("state.%s: expected a table, found %s"):format(home, type(root)), 0)
+			error(("state.%s: expected a table, found %s"):format(name, type(root)), 0)
 		end
 	end
 	if root.layout ~= self.layout then
@@ -54,68 +99,64 @@ local function root_of(self)
 	return root
 end
 
-local function other(name)
-	return name == "a" and "b" or "a"
-end
-
-local function copy(value)
-	if type(value) ~= "table" then
-		return value
+--- One more record is used in this generation, or in the next. Returns its number.
+local function count_use(self, root, record)
+	local generation, count = root.generation, root.count
+	local full = count >= self.max
+	if full then
+		generation, count = generation + 1, 0
+		root.generation = generation
 	end
-	local result = {}
-	for key, item in pairs(value) do
-		result[key] = copy(item)
-	end
-	return result
-end
-
-local function add(self, root, name, record)
-	local count = root.count
-	if count >= self.max then
-		root.young = other(root.young)
-		root[root.young] = {}
-		count = 0
-	end
-	local young = root[root.young]
-	young[name] = record
+	record.generation = generation
 	root.count = count + 1
-	return young[name]
+	return full and generation
 end
 
---- The record of a series, or nil.
+--- The record of a series, or nil; the series is used.
 function M:get(name)
 	local root = root_of(self)
-	local record = root[root.young][name]
-	if record ~= nil then
-		return record
+	local records, key = place_of(self, root, name)
+	local record = records[key]
+	if record ~= nil and record.generation ~= root.generation then
+		local begun = count_use(self, root, record)
+		if begun then
+			purge(self, root, begun - 1)
+		end
 	end
-	local old = root[other(root.young)]
-	record = old[name]
-	if record == nil then
-		return nil
-	end
-	record = copy(record)
-	old[name] = nil
-	return add(self, root, name, record)
+	return record
+end
+
+--- The same without counting as a use, so that nothing else is forgotten.
+function M:peek(name)
+	local records, key = place_of(self, root_of(self), name)
+	return records[key]
 end
 
 --- Keeps `record`, a plain table, for a series that has none; returns it as it is now.
 function M:add(name, record)
-	return add(self, root_of(self), name, record)
+	local root = root_of(self)
+	local records, key = place_of(self, root, name)
+	local begun = count_use(self, root, record)
+	records[key] = record
+	if begun then
+		purge(self, root, begun - 1)
+	end
+	return records[key]
 end
 
 --- Forgets a series; true if there was one.
 function M:remove(name)
 	local root = root_of(self)
-	local young, old = root[root.young], root[other(root.young)]
-	if young[name] ~= nil then
-		young[name] = nil
-		root.count = root.count - 1
-		return true
+	local records, key = place_of(self, root, name)
+	local record = records[key]
+	if record == nil then
+		return false
 	end
-	local found = old[name] ~= nil
-	old[name] = nil
-	return found
+	if record.generation == root.generation then
+		root.count = root.count - 1
+	end
+	records[key] = nil
+	return true
 end
 
 local function by_name(a, b)
@@ -125,14 +166,13 @@ local function by_name(a, b)
 	return type(a) == "number"
 end
 
---- The names, sorted, of all series, or of those for which test(record) is true.
+--- The names, sorted, of all series, or of those for which test(record, name) is true.
 function M:names(test)
 	local root, names = root_of(self), {}
-	for _, generation in ipairs { "a", "b" } do
-		for name, record in pairs(root[generation]) do
-			if not test or test(record) then
-				names[#names + 1] = name
-			end
+	for key, record in pairs(self.prefix and state or root.series) do
+		local name = name_at(self, key)
+		if name ~= nil and (not test or test(record, name)) then
+			names[#names + 1] = name
 		end
 	end
 	table.sort(names, by_name)

@@ -285,7 +285,7 @@ end
 
 --- What is in the window of a series now; empty if it is not known.
 local function content_of(self, name, time)
-	local record = self.series:get(name)
+	local record = self.series:peek(name)
 	return record and self.kind.content(self, record, time) or {}
 end
 
