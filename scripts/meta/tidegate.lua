@@ -108,6 +108,12 @@ local Timer = {}
 ---@return boolean cancelled false: it was over already
 function Timer:cancel() end
 
+-- ---- state ----
+
+---What it holds survives restarts: strings, numbers, booleans, json.null, and tables of those.
+---@type table<string|number|boolean, any>
+state = {}
+
 -- ---- agent, log ----
 
 agent = {}

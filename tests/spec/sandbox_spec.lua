@@ -4,9 +4,6 @@
 local file = require "lib.file"
 local gateway = require "lib.gateway"
 
--- Arrive with changes that are under way: not asked for yet.
-local COMING = { state = true }
-
 -- Publishes the path of all that can be reached from the globals, the objects that calls
 -- give, and what handlers are given. It does not stop at tables it has seen under other names: a
 -- function may be known by two.
@@ -45,6 +42,7 @@ local WALK = [[
 			counter = metric.counter("c"),
 			gauge = metric.gauge("g"),
 			null = json.null,
+			state = state,
 			array = json.decode("[]"),
 		}
 		for name, object in pairs(objects) do
@@ -103,9 +101,7 @@ end
 local function keys(set)
 	local list = {}
 	for key in pairs(set) do
-		if not COMING[key] then
-			table.insert(list, key)
-		end
+		table.insert(list, key)
 	end
 	table.sort(list)
 	return list
@@ -180,7 +176,7 @@ describe("what a script can reach", function()
 		for path, kind in pairs(walked().metatables) do
 			assert(kind ~= "table" or walked().names[path] == "string", path .. " has a metatable that is a table")
 		end
-		assert.same({ "array", "counter", "gauge", "link", "null", "timer" }, keys(walked().objects))
+		assert.same({ "array", "counter", "gauge", "link", "null", "state", "timer" }, keys(walked().objects))
 		for name, kind in pairs(walked().objects) do
 			assert.equal("string", kind, name)
 		end
