@@ -32,51 +32,29 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 
 # ---- what is built of what ----
 
-STORE_SOURCES = store/dead.c \
-                store/ledger.c \
-                store/quarantine.c \
-                store/salvage.c \
-                store/entry.c store/flight.c store/lane.c \
-                store/notes.c store/queue.c store/rows.c store/schema.c store/state.c store/store.c
-AGENT_SOURCES = agent/answer.c \
-                agent/api_rehearsal.c agent/cli_test.c agent/jsonl.c agent/network.c agent/play.c agent/recording.c \
-                agent/transcript.c \
-                agent/cli_client.c \
-                agent/cli_dead.c \
-                agent/cli_run.c \
-                agent/cli_status.c \
-                agent/cli_table.c \
-                agent/commands.c \
-                agent/control.c \
-                agent/dead_commands.c \
-                agent/status.c \
-                agent/upkeep.c \
-                agent/api_base.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/api_state.c agent/api_timer.c agent/attempt.c \
-                agent/script_state.c agent/state_table.c agent/states.c \
-                agent/buffer.c agent/clock.c agent/config.c agent/config_check.c agent/config_lines.c agent/config_link.c \
-                agent/config_lua.c agent/config_read.c agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/custody.c agent/drops.c agent/effects.c agent/forward.c agent/hangup.c \
-                agent/host.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c \
-                agent/mqtt_properties.c agent/mqtt_reasons.c agent/nearest.c agent/properties.c agent/quota.c agent/redelivery.c agent/retry.c agent/route.c agent/run.c \
-                agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/subscriptions.c agent/timers.c agent/topic.c agent/value.c \
-                agent/dead_letters.c \
-                agent/losses.c \
-                agent/library.c \
-                agent/api_json.c agent/api_metric.c agent/metrics.c agent/json_encode.c agent/json_need.c agent/place.c \
-                agent/poison.c
-STORE_TESTS   = test_store test_queue \
-                test_salvage \
-                test_dead \
-                test_state \
-                test_ledger
-SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_state test_script_timer
-AGENT_TESTS   = test_answer \
-                test_cli_table \
-                test_control \
-                test_clock test_config test_config_link test_forward test_hangup test_link test_log test_properties test_quota test_redelivery test_retry $(SCRIPT_TESTS) test_timers test_topic test_value \
-                test_losses \
-                test_json \
-                test_library \
-                test_poison
+STORE_SOURCES = store/dead.c store/entry.c store/flight.c store/lane.c store/ledger.c store/notes.c store/quarantine.c \
+                store/queue.c store/rows.c store/salvage.c store/schema.c store/state.c store/store.c
+AGENT_SOURCES = agent/answer.c agent/api_base.c agent/api_json.c agent/api_metric.c agent/api_mqtt.c \
+                agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c agent/api_timer.c \
+                agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_run.c agent/cli_status.c \
+                agent/cli_table.c agent/cli_test.c agent/clock.c agent/commands.c agent/config.c agent/config_check.c \
+                agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_scripts.c \
+                agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c agent/custody.c \
+                agent/dead_commands.c agent/dead_letters.c agent/drops.c agent/effects.c agent/forward.c \
+                agent/hangup.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c agent/library.c \
+                agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c agent/metrics.c agent/mqtt.c \
+                agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c agent/mqtt_reasons.c agent/nearest.c \
+                agent/network.c agent/place.c agent/play.c agent/poison.c agent/properties.c agent/quota.c \
+                agent/recording.c agent/redelivery.c agent/retry.c agent/route.c agent/run.c agent/sandbox.c \
+                agent/script.c agent/script_call.c agent/script_load.c agent/script_state.c agent/state_table.c \
+                agent/states.c agent/status.c agent/subscriptions.c agent/timers.c agent/topic.c agent/transcript.c \
+                agent/upkeep.c agent/value.c
+STORE_TESTS   = test_dead test_ledger test_queue test_salvage test_state test_store
+SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_state \
+                test_script_timer
+AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_link test_control \
+                test_forward test_hangup test_json test_library test_link test_log test_losses test_poison \
+                test_properties test_quota test_redelivery test_retry test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
 LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
 
@@ -134,7 +112,8 @@ losses: deps-bench ## what a kill, a power cut and a full disk cost Tidegate and
 test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
 	$(MAKE) all $(BUILD)/load $(BUILD)/shim.so $(BUILD)/fail.so
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
-	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate SHIM=$(BUILD)/shim.so FAIL_SHIM=$(BUILD)/fail.so tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
+	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate SHIM=$(BUILD)/shim.so \
+		FAIL_SHIM=$(BUILD)/fail.so tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
 
 torture: deps-test ## kills, power cuts, broken networks and disks in their thousands: about an hour
 	@$(MAKE) --no-print-directory all $(TORTURE_TESTS:%=$(BUILD)/tests/%) $(BUILD)/load $(BUILD)/fail.so
@@ -176,7 +155,8 @@ $(SCRIPT_TESTS:%=$(BUILD)/tests/%): $(FIXTURE)
 
 $(AGENT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libagent.a $(BUILD)/libstore.a Makefile
 	@mkdir -p $(@D)
-	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(filter $(FIXTURE),$^) $(BUILD)/libagent.a $(BUILD)/libstore.a $(AGENT_LIBS)
+	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(filter $(FIXTURE),$^) $(BUILD)/libagent.a $(BUILD)/libstore.a \
+		$(AGENT_LIBS)
 
 $(BUILD)/load: tests/tools/load.c Makefile
 	@mkdir -p $(@D)
@@ -204,8 +184,8 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
 	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-clang/%)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store tests/unit tests/tools tests/torture tests/fuzz \
-		tests/bench/slow_sync.c tests/losses
+		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store \
+		tests/unit tests/tools tests/torture tests/fuzz tests/bench/slow_sync.c tests/losses
 	luacheck --quiet scripts tests agent.lua.example
 	shellcheck .ci/run packaging/*.sh tests/*.sh
 
@@ -213,9 +193,7 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 
 # The store on a disk that forgets, with everything tiny, so that a short run reaches what takes a gateway months;
 # and with allocations that can fail.
-TORTURE_TESTS   = power_cut \
-                  faults \
-                  pages
+TORTURE_TESTS   = faults pages power_cut
 TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/disk.c tests/torture/memory.c
 TORTURE_TINY    = -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=2000 -DSEQ_BLOCK=64 -DWAL_PAGES=8
 TORTURE_WRAP    = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
