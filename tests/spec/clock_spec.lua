@@ -7,6 +7,7 @@ local shim = require "lib.shim"
 
 local YEAR = 365 * 86400
 local AFTER_BOOT = 30 -- seconds since 1970
+local LOOKED_THROUGH = 11 -- seconds: what waits is looked through for what has expired
 
 -- Logs the time at which it takes a reading.
 local SCRIPT = [[
@@ -84,6 +85,20 @@ describe("a wall clock that jumps", function()
 			assert.is_nil(g.agent:log():find(": lost "))
 		end)
 	end
+
+	it("expires nothing while the uplink is down", function()
+		local g, clock = scene { ttl = "1h" }
+		clock:set(AFTER_BOOT)
+		g:start()
+		take(g, 1, 3)
+		clock:set(os.time())
+		local jumped = loop.now()
+		loop.eventually(function()
+			return loop.now() - jumped > LOOKED_THROUGH
+		end)
+		g.uplink.restore()
+		assert.equal(0, gateway.assert_in_order(g:wait_readings(3)))
+	end)
 
 	it("neither hastens nor delays expiry", function()
 		local g, clock = scene { ttl = "2s" }

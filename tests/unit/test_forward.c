@@ -192,6 +192,22 @@ static void sends_nothing_while_the_link_is_down(void)
 	CHECK(stub.n_sent == 2);
 }
 
+static void sends_what_is_on_disk_only_if_told_to(void)
+{
+	struct message message = {.topic = {"t", 1}, .qos = 1};
+
+	begin();
+	forward_set_policy(forward, (struct forward_policy){.strict = true});
+	push(1, 0);
+	message.seq = store_next_seq(store);
+	CHECK(queue_push(queue, &message) == 0);
+	forward_fill(forward, 0, 0);
+	CHECK(stub.n_sent == 1);
+	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
+	forward_fill(forward, 0, 0);
+	CHECK(stub.n_sent == 2);
+}
+
 static void tells_who_asked(void)
 {
 	begin();
@@ -388,6 +404,7 @@ int main(void)
 	RUN(keeps_the_window_full_and_no_fuller);
 	RUN(hands_on_the_time_as_it_is_known_now);
 	RUN(sends_nothing_while_the_link_is_down);
+	RUN(sends_what_is_on_disk_only_if_told_to);
 	RUN(tells_who_asked);
 	RUN(gives_up_what_is_refused_for_good);
 	RUN(sends_again_what_is_refused_for_now);
