@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "script_state.h"
 #include "clock.h"
 
 #define SEED 1
@@ -92,6 +93,15 @@ static bool push_unordered(lua_State *L)
 	return false;
 }
 
+/* A table of `state` at index 1 becomes one that can be read raw. */
+static bool replace_by_entries(lua_State *L)
+{
+	if (!script_state_push_entries(L, 1))
+		return false;
+	lua_replace(L, 1);
+	return true;
+}
+
 /* next(t, key): the least key above `key`. */
 static int ordered_next(lua_State *L)
 {
@@ -99,6 +109,7 @@ static int ordered_next(lua_State *L)
 
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 2);
+	replace_by_entries(L);
 	if (lua_isnil(L, 2) || rank(L, 2)) {
 		lua_settop(L, 4); /* 3 and 4: the best so far */
 		lua_pushnil(L);
@@ -161,47 +172,59 @@ static void sort_keys(lua_State *L, int list, lua_Integer n)
 	}
 }
 
-/* The upvalues: the sorted keys, and how many have been visited. Keys that were removed
+/* The upvalues: the sorted keys, how many have been visited, and whether the table is one
+ * of `state`. Keys that were removed
  * meanwhile are left out. */
 static int step(lua_State *L)
 {
 	lua_Integer at = lua_tointeger(L, lua_upvalueindex(2));
+	int type;
 
-	lua_settop(L, 1);
 	do {
 		lua_settop(L, 1);
 		if (lua_rawgeti(L, lua_upvalueindex(1), ++at) == LUA_TNIL)
 			return 1;
 		lua_pushvalue(L, -1);
-	} while (lua_rawget(L, 1) == LUA_TNIL);
+		type = lua_toboolean(L, lua_upvalueindex(3)) ? lua_gettable(L, 1) : lua_rawget(L, 1);
+	} while (type == LUA_TNIL);
 	lua_pushinteger(L, at);
 	lua_replace(L, lua_upvalueindex(2));
 	return 2;
 }
 
-static int ordered_pairs(lua_State *L)
+/* For the table at index 2, whose entries are those of the one at index 1. */
+static int push_pairs(lua_State *L, bool is_state)
 {
 	lua_Integer n = 0;
 
+	lua_newtable(L);
+	for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+		lua_pushvalue(L, -2);
+		lua_rawseti(L, 3, ++n);
+	}
+	sort_keys(L, 3, n);
+	lua_pushinteger(L, 0);
+	lua_pushboolean(L, is_state);
+	lua_pushcclosure(L, step, 3);
+	lua_pushvalue(L, 2);
+	lua_pushnil(L);
+	return 3;
+}
+
+static int ordered_pairs(lua_State *L)
+{
 	luaL_checkany(L, 1);
+	lua_settop(L, 1);
+	lua_pushvalue(L, 1);
+	if (replace_by_entries(L))
+		return push_pairs(L, true);
 	if (luaL_getmetafield(L, 1, "__pairs") != LUA_TNIL) {
 		lua_pushvalue(L, 1);
 		lua_call(L, 1, 3);
 		return 3;
 	}
 	luaL_checktype(L, 1, LUA_TTABLE);
-	lua_settop(L, 1);
-	lua_newtable(L);
-	for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
-		lua_pushvalue(L, -2);
-		lua_rawseti(L, 2, ++n);
-	}
-	sort_keys(L, 2, n);
-	lua_pushinteger(L, 0);
-	lua_pushcclosure(L, step, 2);
-	lua_pushvalue(L, 1);
-	lua_pushnil(L);
-	return 3;
+	return push_pairs(L, false);
 }
 
 /* ---- opening ---- */

@@ -24,10 +24,15 @@ struct problems;
 
 struct recording;
 
+#define OPTIONS_DOWN_MAX 64
+
 struct options {
 	const char *config; /* NULL: not given */
 	bool verbose, json;
-	const char *input, *until, *start; /* of rehearsals; NULL: not given */
+	const char *record;                                  /* NULL: not given, as the next ones */
+	const char *input, *until, *start, *lasts, *rtt; /* of rehearsals */
+	const char *down[OPTIONS_DOWN_MAX];
+	size_t n_down;
 	char **operands;
 	int n_operands; /* as many as the command takes */
 };
@@ -36,6 +41,7 @@ int cli_run(const struct options *options);
 int cli_check(const struct options *options);
 int cli_status(const struct options *options);
 int cli_dead(const struct options *options);
+int cli_replay(const struct options *options);
 int cli_test(const struct options *options);
 int cli_version(const struct options *options);
 

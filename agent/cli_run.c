@@ -71,7 +71,7 @@ static int run_once(const struct options *options)
 	for (size_t i = 0; i < problems.n; i++)
 		log_error("config", "%s", problems.lines[i]);
 	if (config)
-		status = run_agent(config, &(struct run_options){.verbose = options->verbose});
+		status = run_agent(config, &(struct run_options){.verbose = options->verbose, .record = options->record});
 	problems_release(&problems);
 	config_free(config);
 	return status;

@@ -149,6 +149,7 @@ static int run(const struct options *options, struct play *play)
 		status = play_run(play);
 	}
 	config_free(play->config);
+	transcript_release(&transcript);
 	if (status == 0 && transcript.failures > 0)
 		status = CLI_FAILED;
 	return cli_flush() == 0 ? status : CLI_FAILED;

@@ -27,10 +27,12 @@ static const struct command commands[] = {
 	{
 		.name = "run",
 		.letters = "c:v",
-		.synopsis = "run [-c FILE] [-v]",
+		.words = "record",
+		.synopsis = "run [-c FILE] [-v] [--record FILE]",
 		.summary = "run in the foreground, until SIGTERM or SIGINT",
 		.details = "\n" CONFIG_OPTION
-			   "  -v       log at debug level\n\n"
+			   "  -v       log at debug level\n"
+			   "  --record FILE  add to it what arrives and how links come and go, for test and replay\n\n"
 			   "Exit status: 0 stopped, 1 it failed, 78 the configuration or a script is wrong.\n",
 		.run = cli_run,
 	},
@@ -90,6 +92,27 @@ static const struct command commands[] = {
 			   "Prints what the rules do, in order; the same input gives the same output.\n"
 			   "Exit status: 0 well, 1 a handler raised an error, 64 bad usage, 78 a script does not load.\n",
 		.run = cli_test,
+	},
+	{
+		.name = "replay",
+		.letters = "c:v",
+		.words = "json until start for rtt down",
+		.least = 1,
+		.most = 1,
+		.synopsis = "replay RECORDING [-c FILE] [--down LINK=FROM..TO]... [--for TIME] [--rtt TIME]\n"
+			    "                       [--until TIME] [--start DATE] [--json]",
+		.summary = "run a recording through the real queue: what is delivered when, what is lost?",
+		.details = "\n" CONFIG_OPTION
+			   "  --down LINK=FROM..TO  the link is down: core=10h..7d, core=..1h, core=2d..; may repeat\n"
+			   "  --for TIME    repeat the recording for so long: 7d\n"
+			   "  --rtt TIME    how long an acknowledgement takes; default: 100ms\n"
+			   "  --until TIME  let timers run until then, at least; default: until all is delivered that can be\n"
+			   "  --start DATE  what the clock says at 0, in UTC; default: 2026-01-01T00:00:00, or what the\n"
+			   "                recording says\n" JSON_OPTION "\n"
+			   "RECORDING is what run --record wrote, or what test takes; \"-\" is standard input. Time is\n"
+			   "simulated: a week takes as long as its messages need.\n"
+			   "Exit status: 0 done, 1 it failed, 64 bad usage, 78 the configuration or a script is wrong.\n",
+		.run = cli_replay,
 	},
 	{
 		.name = "version",
@@ -166,6 +189,10 @@ static const struct option long_options[] = {
 	{"input", required_argument, NULL, 0},
 	{"until", required_argument, NULL, 0},
 	{"start", required_argument, NULL, 0},
+	{"for", required_argument, NULL, 0},
+	{"rtt", required_argument, NULL, 0},
+	{"down", required_argument, NULL, 0},
+	{"record", required_argument, NULL, 0},
 	{NULL, 0, NULL, 0},
 };
 
@@ -189,6 +216,14 @@ static bool set_long_option(const struct command *command, const char *name, str
 		options->until = optarg;
 	else if (strcmp(name, "start") == 0)
 		options->start = optarg;
+	else if (strcmp(name, "for") == 0)
+		options->lasts = optarg;
+	else if (strcmp(name, "rtt") == 0)
+		options->rtt = optarg;
+	else if (strcmp(name, "record") == 0)
+		options->record = optarg;
+	else if (options->n_down < OPTIONS_DOWN_MAX)
+		options->down[options->n_down++] = optarg;
 	return true;
 }
 

@@ -2,6 +2,7 @@
  * link to read it, so that connection.c is driven as by a real one. */
 #include "network.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,12 +183,12 @@ void network_arrive(struct network *network)
 	}
 }
 
-size_t network_waiting(const struct network *network)
+size_t network_waiting(const struct network *network, const char *link)
 {
 	size_t n = 0;
 
 	for (const struct peer *peer = network->peers; peer; peer = peer->next)
-		n += peer->waiting;
+		n += !link || strcmp(peer->name, link) == 0 ? peer->waiting : 0;
 	return n;
 }
 
@@ -319,8 +320,10 @@ static int simulated_read(void *arg, size_t max_messages, int64_t max_ms, char *
 	uint64_t count;
 
 	(void)max_ms;
-	while (read(transport->fd, &count, sizeof count) > 0)
-		;
+	if (read(transport->fd, &count, sizeof count) < 0 && errno != EAGAIN) {
+		snprintf(err, err_size, "eventfd: %s", strerror(errno));
+		return -1;
+	}
 	if (transport->peer->down || transport->leaving) {
 		snprintf(err, err_size, "%s", transport->leaving ? "closed" : transport->peer->reason);
 		return -1;
@@ -448,6 +451,13 @@ static bool simulated_abort(void *arg, enum in_flight in_flight)
 	return false;
 }
 
+/* The line was cut; nobody minds what was sent. */
+static enum hang_up simulated_hung_up(void *arg)
+{
+	(void)arg;
+	return NO_HANG_UP;
+}
+
 /* ---- the network ---- */
 
 static const struct transport_ops simulated_ops = {
@@ -465,6 +475,7 @@ static const struct transport_ops simulated_ops = {
         .unsubscribe = simulated_unsubscribe,
         .goodbye = simulated_goodbye,
         .abort = simulated_abort,
+        .hung_up = simulated_hung_up,
 };
 
 struct network *network_open(int64_t rtt_ms, network_delivered *delivered, void *arg)

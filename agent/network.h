@@ -40,7 +40,7 @@ int network_bring(struct network *network, const char *link, const struct inboun
 int64_t network_due_ms(const struct network *network);
 void network_arrive(struct network *network);
 
-/* Messages brought that no link has taken yet. */
-size_t network_waiting(const struct network *network);
+/* Messages brought that the link, or that any (NULL), has not taken yet. */
+size_t network_waiting(const struct network *network, const char *link);
 
 #endif

@@ -39,14 +39,14 @@ int64_t play_start_ms(const struct play *play)
 }
 
 /* Since the start. */
-static int64_t elapsed_ms(void)
+int64_t play_elapsed_ms(void)
 {
 	return clock_monotonic_ms() - CLOCK_SIMULATED_MS;
 }
 
 int64_t play_now_ms(const struct play *play)
 {
-	return play->base_ms + elapsed_ms();
+	return play->base_ms + play_elapsed_ms();
 }
 
 static void go_to(int64_t at_ms)
@@ -114,6 +114,7 @@ static void play_line(struct play *play)
 {
 	const struct occurrence *line = &play->recording->items[play->next++];
 
+	play->last_ms = play_elapsed_ms();
 	switch (line->kind) {
 	case OCCURRENCE_PASS:
 		break;
@@ -139,13 +140,25 @@ static void play_turn(struct play *play)
 
 /* ---- the end ---- */
 
-/* Some queue has something that is going to be delivered, as far as one can see. */
-static bool will_deliver(const struct play *play)
+/* What waits for the link is going to be taken, or what it has is going to be delivered,
+ * as far as one can see. */
+static bool will_go_on(const struct play *play, const struct route *route)
 {
+	const char *name = link_name(route->link);
+
+	if (!network_is_up(play->network, name) || link_unwanted(route->link))
+		return false;
+	return (play->drains && queue_messages(route->queue) > 0) ||
+	       (network_waiting(play->network, name) > 0 && !route->lacks_room);
+}
+
+static bool something_goes_on(const struct play *play)
+{
+	int64_t moved_ms = play->delivered_ms > play->last_ms ? play->delivered_ms : play->last_ms;
+
 	for (const struct route *route = play->agent->routes; route; route = route->next)
-		if (queue_messages(route->queue) > 0 && network_is_up(play->network, link_name(route->link)) &&
-		    !link_unwanted(route->link))
-			return elapsed_ms() - play->delivered_ms < GIVE_UP_MS;
+		if (will_go_on(play, route))
+			return play_elapsed_ms() - moved_ms < GIVE_UP_MS;
 	return false;
 }
 
@@ -157,7 +170,7 @@ static int64_t end_ms(const struct play *play)
 static void end(struct play *play)
 {
 	play->over = true;
-	if (end_ms(play) > elapsed_ms())
+	if (end_ms(play) > play_elapsed_ms())
 		go_to(end_ms(play));
 	if (play->stops)
 		play->stops(play->arg);
@@ -172,7 +185,7 @@ static bool is_over(const struct play *play, int64_t next_ms, int64_t timer_ms)
 {
 	if (next_ms != INT64_MAX || timer_ms <= end_ms(play))
 		return false;
-	return timer_ms == INT64_MAX || !play->drains || !will_deliver(play);
+	return timer_ms == INT64_MAX || !something_goes_on(play);
 }
 
 /* A reading of the clock as a time since the start. */
@@ -242,6 +255,7 @@ static void on_end(void *arg, struct agent *agent)
 {
 	struct play *play = arg;
 
+	play->unread = network_waiting(play->network, NULL);
 	if (play->ends)
 		play->ends(play->arg, agent);
 }
@@ -250,7 +264,7 @@ static void on_delivered(void *arg, const struct delivery *delivery)
 {
 	struct play *play = arg;
 
-	play->delivered_ms = elapsed_ms();
+	play->delivered_ms = play_elapsed_ms();
 	if (play->delivered)
 		play->delivered(play->arg, delivery);
 }
@@ -331,6 +345,23 @@ static void stay_apart(struct config *config)
 	tzset();
 }
 
+/* What the recording says of links at its very beginning holds from there on. */
+static int set_scene(struct play *play)
+{
+	const struct recording *recording = play->recording;
+
+	for (; play->next < recording->n && recording->items[play->next].at_ms == play->base_ms; play->next++) {
+		const struct occurrence *line = &recording->items[play->next];
+
+		if (line->kind == OCCURRENCE_MESSAGE)
+			return 0;
+		if (line->kind != OCCURRENCE_PASS &&
+		    network_set(play->network, line->link, line->kind == OCCURRENCE_UP, line->reason) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int run(struct play *play)
 {
 	const struct rehearsal rehearsal = {
@@ -361,7 +392,7 @@ int play_run(struct play *play)
 	play->base_ms = has_wall_times(play) ? play->recording->items[0].at_ms : 0;
 	play->period_ms = period_of(play->recording, play->base_ms);
 	play->network = network_open(play->rtt_ms, on_delivered, play);
-	if (play->network && plan_outages(play) == 0)
+	if (play->network && plan_outages(play) == 0 && set_scene(play) == 0)
 		status = run(play);
 	else
 		fprintf(stderr, "tidegate: out of memory\n");

@@ -54,6 +54,8 @@ struct play {
 	size_t next;
 	struct turn_of_link *turns; /* of the outages, in order of time */
 	size_t n_turns, next_turn;
+	size_t unread;        /* at the end: brought, and no link has taken it */
+	int64_t last_ms;      /* when the last line happened, since the start */
 	int64_t delivered_ms; /* the last time that anything was */
 	bool over;
 	char directory[512];
@@ -67,7 +69,8 @@ int64_t play_start_ms(const struct play *play);
 /* Returns the exit status; complaints are on stderr. */
 int play_run(struct play *play);
 
-/* The present time as `at`. */
+/* The present time as `at`, and since the start. */
 int64_t play_now_ms(const struct play *play);
+int64_t play_elapsed_ms(void);
 
 #endif

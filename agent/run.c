@@ -25,6 +25,7 @@
 #include "metrics.h"
 #include "mqtt.h"
 #include "queue.h"
+#include "recorder.h"
 #include "states.h"
 #include "store.h"
 
@@ -320,7 +321,7 @@ static int start_scripts(struct agent *agent)
 	return 0;
 }
 
-static int open_everything(struct agent *agent)
+static int open_everything(struct agent *agent, const char *record)
 {
 	const struct config *config = agent->config;
 	char err[512];
@@ -359,6 +360,11 @@ static int open_everything(struct agent *agent)
 	states_tell_orphans(agent);
 	dead_letters_retry_marked(agent);
 	queue_visit(agent->store, warn_of_orphan, agent);
+	if (record) {
+		agent->recorder = recorder_open(agent, record, err, sizeof err);
+		if (!agent->recorder)
+			log_error("agent", "%s; nothing is recorded", err);
+	}
 	for (struct route *route = agent->routes; route; route = route->next)
 		route_start(route);
 	return 0;
@@ -376,6 +382,7 @@ static void commit_the_rest(struct store *store)
 
 static void close_everything(struct agent *agent)
 {
+	recorder_close(agent->recorder);
 	control_close(agent->control);
 	for (size_t i = 0; i < agent->n_scripts; i++)
 		script_close(agent->scripts[i]);
@@ -426,7 +433,7 @@ int run_agent(struct config *config, const struct run_options *options)
 	upkeep_init(&agent);
 	if (rehearsal)
 		rehearsal->begins(rehearsal->arg, &agent);
-	status = open_everything(&agent);
+	status = open_everything(&agent, options->record);
 	if (status == 0) {
 		log_info("agent", "running name=%s version=%s instance=%s", config->name, VERSION,
 		         store_instance(agent.store));

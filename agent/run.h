@@ -25,6 +25,7 @@ struct rehearsal {
 
 struct run_options {
 	bool verbose;                      /* log at debug level */
+	const char *record;                /* what happens goes into this file, see agent/recorder.h; NULL: it does not */
 	const struct rehearsal *rehearsal; /* NULL: for real */
 };
 

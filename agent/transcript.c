@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "jsonl.h"
 #include "log.h"
+#include "metrics.h"
 #include "play.h"
 #include "run.h"
 
@@ -28,6 +29,8 @@ struct entry {
 	uint64_t token;
 	const char *label, *text; /* what else there is to say, and what the label of that is in JSON */
 	const char *level;        /* of a log line */
+	struct bytes key, value;  /* of state, see agent/value.h; no value: it is gone */
+	const struct metric *metric;
 	const char *where;        /* of an error */
 };
 
@@ -48,6 +51,17 @@ static void put_flag(json_t *object, const char *key, bool flag)
 {
 	if (flag)
 		json_object_set_new(object, key, json_true());
+}
+
+static void put_metric(json_t *object, const struct metric *metric)
+{
+	json_t *labels = json_object();
+
+	for (size_t i = 0; i < metric->n_labels; i++)
+		put_text(labels, metric->labels[i].name, metric->labels[i].value);
+	put_text(object, "name", metric->name);
+	json_object_set_new(object, "labels", labels);
+	json_object_set_new(object, "value", json_real(metric->value));
 }
 
 static void print_json(struct transcript *transcript, const struct entry *entry)
@@ -79,6 +93,12 @@ static void print_json(struct transcript *transcript, const struct entry *entry)
 	jsonl_put_properties(object, entry->properties);
 	if (entry->token > 0)
 		json_object_set_new(object, "token", json_integer((json_int_t)entry->token));
+	if (entry->key.size > 0) {
+		json_object_set_new(object, "key", jsonl_value(entry->key));
+		json_object_set_new(object, "value", jsonl_value(entry->value));
+	}
+	if (entry->metric)
+		put_metric(object, entry->metric);
 	put_text(object, "level", entry->level);
 	put_text(object, "where", entry->where);
 	if (entry->label)
@@ -163,12 +183,33 @@ static void print_options(FILE *out, const struct entry *entry)
 		fputc(')', out);
 }
 
+static void print_key(FILE *out, const struct entry *entry)
+{
+	json_t *key = jsonl_value(entry->key);
+
+	if (json_is_string(key))
+		fprintf(out, "%s =", json_string_value(key));
+	else
+		print_json_value(out, "", json_incref(key));
+	json_decref(key);
+	print_json_value(out, "", jsonl_value(entry->value));
+}
+
+static void print_metric(FILE *out, const struct metric *metric)
+{
+	fputs(metric->name, out);
+	for (size_t i = 0; i < metric->n_labels; i++)
+		fprintf(out, "%s%s=\"%s\"%s", i == 0 ? "{" : ",", metric->labels[i].name, metric->labels[i].value,
+		        i + 1 == metric->n_labels ? "}" : "");
+	fprintf(out, " %.15g", metric->value);
+}
+
 static void print_plain(struct transcript *transcript, const struct entry *entry)
 {
 	FILE *out = transcript->out;
 
 	fprintf(out, "%11.3f  %s", (double)play_now_ms(transcript->play) / 1000, entry->is_effect ? "  " : "");
-	fprintf(out, "%-*s", !entry->link && !entry->text ? 0 : entry->is_effect ? 11 : 13, entry->event);
+	fprintf(out, "%-*s", !entry->link && !entry->text && !entry->key.size && !entry->metric ? 0 : entry->is_effect ? 11 : 13, entry->event);
 	if (entry->is_effect && transcript->agent->n_scripts > 1 && transcript->script)
 		fprintf(out, "[%s] ", script_name(transcript->script));
 	if (entry->link)
@@ -180,6 +221,10 @@ static void print_plain(struct transcript *transcript, const struct entry *entry
 	if (entry->has_payload && entry->payload.size == 0)
 		fputs("(empty)", out);
 	print_text(out, entry->payload, false);
+	if (entry->key.size > 0)
+		print_key(out, entry);
+	if (entry->metric)
+		print_metric(out, entry->metric);
 	if (entry->level)
 		fprintf(out, "%s: ", entry->level);
 	if (entry->where)
@@ -292,6 +337,111 @@ static void on_failed(void *arg, const struct script *script, const char *where,
 	print(transcript, &(struct entry){.event = "error", .is_effect = true, .where = where, .label = "text", .text = error});
 }
 
+/* ---- state ---- */
+
+/* What was printed last of an entry of state. */
+struct known_entry {
+	struct known_entry *next;
+	uint32_t script;
+	size_t key_size, value_size;
+	char *value;
+	char key[];
+};
+
+/* Entries that may have changed. */
+struct changed_entries {
+	struct bytes *pairs; /* key, value, key, value, ... */
+	size_t n;
+};
+
+static struct bytes copy_of(struct bytes from)
+{
+	char *data = malloc(from.size + 1);
+
+	if (data && from.size > 0)
+		memcpy(data, from.data, from.size);
+	return (struct bytes){data, data ? from.size : 0};
+}
+
+static int add_changed(void *arg, struct bytes key, struct bytes value)
+{
+	struct changed_entries *entries = arg;
+	struct bytes *pairs = realloc(entries->pairs, (entries->n + 1) * 2 * sizeof *pairs);
+
+	if (!pairs)
+		return -1;
+	entries->pairs = pairs;
+	pairs[2 * entries->n] = copy_of(key);
+	pairs[2 * entries->n + 1] = copy_of(value);
+	entries->n++;
+	return 0;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct bytes *one = a, *other = b;
+	size_t size = one->size < other->size ? one->size : other->size;
+	int order = size > 0 ? memcmp(one->data, other->data, size) : 0;
+
+	return order != 0 ? order : (one->size > other->size) - (one->size < other->size);
+}
+
+/* False if that is what was printed last. */
+static bool is_news(struct transcript *transcript, uint32_t script, struct bytes key, struct bytes value)
+{
+	struct known_entry *known = transcript->known;
+
+	while (known && (known->script != script || known->key_size != key.size || memcmp(known->key, key.data, key.size) != 0))
+		known = known->next;
+	if (!known) {
+		known = calloc(1, sizeof *known + key.size);
+		if (!known)
+			return true;
+		*known = (struct known_entry){.next = transcript->known, .script = script, .key_size = key.size};
+		memcpy(known->key, key.data, key.size);
+		transcript->known = known;
+	}
+	if (known->value_size == value.size && (value.size == 0 || memcmp(known->value, value.data, value.size) == 0))
+		return false;
+	free(known->value);
+	known->value = (char *)(uintptr_t)copy_of(value).data;
+	known->value_size = known->value ? value.size : 0;
+	return true;
+}
+
+static void on_state_changed(void *arg, struct script *script)
+{
+	struct transcript *transcript = transcript_of(arg);
+	struct changed_entries entries = {0};
+
+	transcript->host.state_changed(arg, script);
+	(void)script_state_write(script, add_changed, &entries);
+	if (entries.n > 0)
+		qsort(entries.pairs, entries.n, 2 * sizeof *entries.pairs, by_key);
+	for (size_t i = 0; i < entries.n; i++) {
+		struct bytes key = entries.pairs[2 * i], value = entries.pairs[2 * i + 1];
+
+		if (is_news(transcript, script_origin(script), key, value))
+			print(transcript, &(struct entry){.event = "state", .is_effect = true, .key = key, .value = value});
+		free((void *)(uintptr_t)key.data);
+		free((void *)(uintptr_t)value.data);
+	}
+	free(entries.pairs);
+}
+
+void transcript_release(struct transcript *transcript)
+{
+	while (transcript->known) {
+		struct known_entry *known = transcript->known;
+
+		transcript->known = known->next;
+		free(known->value);
+		free(known);
+	}
+}
+
+/* ---- looking on ---- */
+
 static void on_begin(void *arg, struct agent *agent)
 {
 	struct transcript *transcript = arg;
@@ -303,6 +453,7 @@ static void on_begin(void *arg, struct agent *agent)
 	agent->host.unsubscribe = on_unsubscribe;
 	agent->host.connect = on_connect;
 	agent->host.disconnect = on_disconnect;
+	agent->host.state_changed = on_state_changed;
 	agent->host.running = on_running;
 	agent->host.failed = on_failed;
 }
@@ -368,6 +519,8 @@ static void on_end(void *arg, struct agent *agent)
 {
 	char text[60];
 
+	for (size_t i = 0; i < metrics_count(agent->metrics); i++)
+		print(arg, &(struct entry){.event = "metric", .metric = metrics_at(agent->metrics, i)});
 	for (const struct route *route = agent->routes; route; route = route->next) {
 		uint64_t n = queue_messages(route->queue);
 

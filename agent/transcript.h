@@ -22,9 +22,11 @@ struct transcript {
 	const struct script *script; /* that runs now, */
 	const char *handler;         /* and what of it */
 	uint64_t failures; /* handlers that raised */
+	struct known_entry *known; /* what is known of the scripts' state */
 };
 
 /* Fills what `play` tells. Both must live until it is over. */
 void transcript_attach(struct transcript *transcript, struct play *play);
+void transcript_release(struct transcript *transcript);
 
 #endif

@@ -94,6 +94,7 @@ end
 --             in) or as its text
 --   scripts   { ["rules.lua"] = text }
 --   env       for the process
+--   arguments more of them for `tidegate run`
 --   wrap      function(argv) -> argv: to run it under something
 --   release   true: the binary of $TIDEGATE_RELEASE, which is built to be shipped
 --   abandon   true: the end of the spec kills it instead of stopping it
@@ -153,7 +154,8 @@ end
 
 --- Starts `tidegate run`, with more arguments if given.
 function agent:start(...)
-	local argv = { self.binary, "run", "-c", self.directory .. "/agent.lua", ... }
+	local argv = { self.binary, "run", "-c", self.directory .. "/agent.lua", table.unpack(self.options.arguments or {}) }
+	table.move({ ... }, 1, select("#", ...), #argv + 1, argv)
 	if self.options.wrap then
 		argv = self.options.wrap(argv)
 	end

@@ -232,6 +232,60 @@ describe("tidegate test", function()
 		assert.same({ "0 log -1 2.5 10 a z true\tnil\ta\t2", "0 log 6\tx\t3" }, brief(list, { log = "text" }))
 	end)
 
+	it("prints what changes in state, and at the end what was counted", function()
+		local code, out = run({ ["rules.lua"] = [[
+			function on_message(topic, payload)
+				state.n = (state.n or 0) + 1
+				state.seen = state.seen or {}
+				state.seen[topic] = payload
+				if payload == "forget" then
+					for key in pairs(state.seen) do state.seen[key] = nil end
+					state.n = nil
+					print(next(state) == "seen" and "seen", next(state.seen))
+				end
+				metric.counter("seen", { topic = topic }):inc()
+				if payload == "bad" then error("no") end
+			end
+		]], ["in.jsonl"] = [[
+{"topic":"b","payload":"x"}
+{"topic":"a","payload":"bad"}
+{"topic":"a","payload":"y"}
+{"topic":"a","payload":"forget"}
+]] }, "test", "rules.lua", "--input", "in.jsonl")
+		assert.equal(1, code)
+		assert.equal([[
+message      field b x
+  state      n = 1
+  state      seen = {"b":"x"}
+message      field a bad
+message      field a y
+  state      n = 2
+  state      seen = {"a":"y","b":"x"}
+message      field a forget
+  log        info: seen    nil
+  state      n = null
+  state      seen = {}
+stop
+metric       seen{topic="a"} 3
+metric       seen{topic="b"} 1
+]], (out:gsub("%f[^\n%z] +0%.000  ", ""):gsub("up +%a+\n", ""):gsub("  error.-\n(message )", "%1")))
+	end)
+
+	it("goes through state as through any table", function()
+		local list = events([[
+			function on_message(_, payload)
+				for i, word in ipairs { "pear", "apple", "fig" } do state[word] = { [i] = word } end
+				state.fig = nil
+				local words = {}
+				for word, list in pairs(state) do words[#words + 1] = word .. #list end
+				for word in next, state do words[#words + 1] = word end
+				for word in pairs(state) do state[word] = nil end
+				print(table.concat(words, " "), next(state))
+			end
+		]], '{"topic":"a"}')
+		assert.same({ "0 log apple0 pear1 apple pear\tnil" }, brief(list, { log = "text" }))
+	end)
+
 	it("names the script where there are several", function()
 		local _, out = run({ ["one.lua"] = 'function on_message() mqtt.pub("one", 1) end',
 			["two.lua"] = 'function on_message() mqtt.pub("two", 2) end', ["in.jsonl"] = '{"topic":"a"}' },
