@@ -96,9 +96,9 @@ demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/demo/demo.lua
 
-BENCH_TOOLS = $(BUILD)/load $(BUILD)/paho_forward $(BUILD)/slow_sync.so $(BUILD)/fs_shutdown
+BENCH_TOOLS = $(BUILD)/fs_shutdown $(BUILD)/handler_cost $(BUILD)/load $(BUILD)/paho_forward $(BUILD)/slow_sync.so
 BENCH_ENV   = TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load PAHO=$(BUILD)/paho_forward \
-              SLOW_SYNC=$(BUILD)/slow_sync.so FS_SHUTDOWN=$(BUILD)/fs_shutdown
+              SLOW_SYNC=$(BUILD)/slow_sync.so FS_SHUTDOWN=$(BUILD)/fs_shutdown HANDLER_COST=$(BUILD)/handler_cost
 
 bench: deps-bench ## beside mosquitto's bridge, Paho C and a Python script
 	@$(MAKE) --no-print-directory all $(BENCH_TOOLS)
@@ -171,6 +171,10 @@ $(BUILD)/paho_forward: tests/bench/paho_forward.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< -lpaho-mqtt3as -lpthread
 
+$(BUILD)/handler_cost: tests/bench/handler_cost.c $(BUILD)/libagent.a $(BUILD)/libstore.a Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $< $(BUILD)/libagent.a $(BUILD)/libstore.a $(AGENT_LIBS)
+
 $(BUILD)/slow_sync.so: tests/bench/slow_sync.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -shared -fPIC $(LDFLAGS) -o $@ $< -ldl
@@ -179,14 +183,15 @@ $(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
 
-LINT_TOOLS = load fail.so shim.so slow_sync.so fs_shutdown
+LINT_TOOLS = fail.so fs_shutdown handler_cost load shim.so slow_sync.so
 
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
 	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-clang/%)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store \
-		tests/unit tests/tools tests/torture tests/fuzz tests/bench/slow_sync.c tests/losses
+		tests/unit tests/tools tests/torture tests/fuzz \
+		tests/bench/handler_cost.c tests/bench/slow_sync.c tests/losses
 	luacheck --quiet scripts tests agent.lua.example
 	shellcheck .ci/run packaging/*.sh tests/*.sh
 

@@ -128,6 +128,9 @@ static int open_state(struct script *script)
 		return script_enter(script, compile, NULL);
 	if (script_enter(script, set_up, NULL) || script_state_load(script) || script_enter(script, load, NULL))
 		return -1;
+	/* The next script can use what is left over from loading. Not in script_enter(): this is no time of the script's,
+	 * and nothing that is finalized can raise. */
+	(void)lua_gc(script->L, LUA_GCCOLLECT);
 	if (script_state_is_hidden(script))
 		log_warn(script->component, "the global `state` was assigned: nothing in it is kept across restarts");
 	return 0;

@@ -4,7 +4,7 @@
 -- and a collector (tests/tools/load.c, which costs a third of a broker and less);
 -- all files are below $TMPDIR (/tmp). Settings:
 --
---	BENCH_PARTS=...         of forwarding,outage,slow,backlog,flash
+--	BENCH_PARTS=...         of forwarding,outage,slow,backlog,flash,rules
 --	BENCH_ONLY=...          of tidegate,express,default20,bridge,sqlite21,paho,python
 --	BENCH_ROUNDS=3          rounds, in each of which every forwarder has its turn
 --	BENCH_COUNT=50000       messages to forward; the slow ones get a fifth
@@ -13,8 +13,12 @@
 --	BENCH_BACKLOG=1000000   messages to restart with
 --	BENCH_SYNC_MS=5         how much longer a sync takes in part `slow`
 --	BENCH_FLASH=60          seconds of 100 messages/s in part `flash`, with the uplink up and down
+--	BENCH_CALLS=200000      calls of each handler in part `rules`, in each round
+--	BENCH_SCRIPTS=100       scripts that are loaded there
+--	BENCH_LOOPS=10          endless loops there
 --
--- A quick run: BENCH_ROUNDS=1 BENCH_COUNT=10000 BENCH_DRAIN=10000 BENCH_LONG=20000 BENCH_BACKLOG=50000 BENCH_FLASH=5.
+-- A quick run: BENCH_ROUNDS=1 BENCH_COUNT=10000 BENCH_DRAIN=10000 BENCH_LONG=20000 BENCH_BACKLOG=50000 BENCH_FLASH=5
+-- BENCH_CALLS=20000 BENCH_LOOPS=3.
 -- A missed bar is printed and fails nothing; only what breaks or loses messages does.
 package.path = "tests/?.lua;" .. package.path
 
@@ -25,6 +29,7 @@ local disk = require "bench.disk"
 local forwarders = require "bench.forwarders"
 local lab = require "bench.lab"
 local measure = require "bench.measure"
+local rules = require "bench.rules"
 local tables = require "bench.tables"
 
 local function setting(name, default)
@@ -39,6 +44,10 @@ local settings = {
 	backlog = setting("BENCH_BACKLOG", 1000000),
 	sync_ms = setting("BENCH_SYNC_MS", 5),
 	flash = setting("BENCH_FLASH", 60),
+	calls = setting("BENCH_CALLS", 200000),
+	scripts = setting("BENCH_SCRIPTS", 100),
+	loops = setting("BENCH_LOOPS", 10),
+	call_limit = rules.call_limit,
 	rate = 100,
 	sizes = { 64, 1024 },
 }
@@ -85,7 +94,7 @@ local candidates = {
 	},
 }
 
-local broken, results = {}, {}
+local broken, results = {}, { rules = {} }
 
 local function note(...)
 	io.stderr:write((...):format(select(2, ...)), "\n")
@@ -195,6 +204,17 @@ function parts.flash(list)
 	end
 end
 
+-- Tidegate alone.
+function parts.rules()
+	local mine = results.rules
+	mine.calls = rules.calls(settings.rounds, settings.calls)
+	note("%d rounds of %d calls of each handler", settings.rounds, settings.calls)
+	mine.memory = rules.memory(settings.scripts)
+	note("%d scripts: %.1f MB", settings.scripts, mine.memory[1].library / 2 ^ 20)
+	mine.loops = rules.loops(settings.loops)
+	note("%d loops", settings.loops)
+end
+
 -- ---- the run ----
 
 local function chosen()
@@ -254,9 +274,10 @@ lab.main(function()
 	local files_remark
 	measure.directory = file.directory()
 	measure.files, files_remark = disk.for_small_files(measure.directory)
+	rules.directory = measure.directory
 	describe(list, files_remark)
 	local started = loop.now()
-	for _, part in ipairs { "forwarding", "outage", "slow", "backlog", "flash" } do
+	for _, part in ipairs { "forwarding", "outage", "slow", "backlog", "flash", "rules" } do
 		if wanted("BENCH_PARTS", part) then
 			parts[part](list)
 			tables[part](list, results, settings)

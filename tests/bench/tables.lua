@@ -2,7 +2,8 @@
 --
 -- `results[key]` has lists of rounds, or nil where nothing was measured: `[size]` of
 -- forwarding messages of that size, `drain` and `long` of outages, `slow` with slow
--- syncs, `backlog`, `flash`. What is in a round, measure.lua says.
+-- syncs, `backlog`, `flash`. What is in a round, measure.lua says. `results.rules` has
+-- what rules.lua measured: `calls`, `memory`, `loops`.
 local M = {}
 
 local function grouped(number)
@@ -151,6 +152,60 @@ function M.flash(list, results, settings)
 	print()
 end
 
+local HANDLERS = {
+	{ "convert", "matches the topic, converts the payload, publishes" },
+	{ "forward", "publishes what it was given" },
+	{ "on", "the same, given to on(filter, fn)" },
+	{ "details", "takes msg, too, and publishes with options" },
+	{ "state", "counts in state, publishes" },
+	{ "json", "decodes JSON, publishes" },
+}
+
+local function call_costs(calls, settings)
+	print(("CPU time of a handler call (medians of %d rounds of %s calls; without network, queue and disk;")
+		:format(settings.rounds, grouped(settings.calls)))
+	print("bare: the same chunk in a lua_State of its own, without limits, and with an mqtt.pub that only copies)")
+	local row = "  %-52s %10s %8s %8s %7s"
+	print(row:format("", "calls/s", "ns/call", "bare", "ratio"))
+	for _, handler in ipairs(HANDLERS) do
+		local rounds = calls[handler[1]]
+		local ours = median(rounds, "ours")
+		print(row:format(handler[2], cell(ours and 1e9 / ours, grouped), cell(ours, grouped),
+			cell(median(rounds, "bare"), grouped), cell(median(rounds, "ratio"), "%.2f")))
+	end
+	print()
+end
+
+local function milliseconds(seconds)
+	return ("%.0f ms"):format(seconds * 1000)
+end
+
+local function loop_delays(loops, settings)
+	local row = "  %-52s %10s %10s"
+	print(("The greatest delay of messages for another script while one loops, %d times (limits.call is %s of CPU time;")
+		:format(#loops, milliseconds(settings.call_limit)))
+	print("own: without the time for which the process was ready to run, and others had the CPU)")
+	print(row:format("", "median", "greatest"))
+	for _, line in ipairs { { "delay", "as seen from outside" }, { "own", "own" },
+			{ "quiet", "with nothing else to do, as seen from outside" }, { "quiet_own", "the same, own" } } do
+		local list = values(loops, line[1])
+		print(row:format(line[2], cell(median(loops, line[1]), milliseconds), cell(list[#list], milliseconds)))
+	end
+	print()
+end
+
+--- What scripts cost.
+function M.rules(_, results, settings)
+	local mine = results.rules
+	local memory = mine.memory[1]
+	call_costs(mine.calls, settings)
+	print(("Resident memory with %d scripts loaded: %s MB if they are the examples in turn, %s MB if those that do")
+		:format(settings.scripts, megabytes(memory.library), megabytes(memory.plain)))
+	print(("without the rules library, %s MB with none"):format(megabytes(memory.none)))
+	print()
+	loop_delays(mine.loops, settings)
+end
+
 -- ---- the bars ----
 
 -- `met` is nil if it was not measured.
@@ -223,6 +278,20 @@ local function flash_bars(results, settings)
 		"%.0f bytes")
 end
 
+-- The clock of the limit ticks every 10 ms, and begins with the first tick of a call: 20 ms late
+-- at most. 10 more are for what else is done meanwhile.
+local LOOP_ALLOWANCE = 0.03
+
+local function rules_bars(results, settings)
+	local mine = results.rules
+	at_most("a handler call costs at most twice the bare one", median((mine.calls or {}).convert, "ratio"), 2, "%.2fx")
+	at_most(("%d scripts, the examples in turn: at most 12 MB resident"):format(settings.scripts),
+		mine.memory and mine.memory[1].library / 2 ^ 20, 12, "%.1f MB")
+	local own = median(mine.loops, "own")
+	at_most(("a loop delays others by limits.call (and %s) at most"):format(milliseconds(LOOP_ALLOWANCE)),
+		own and own * 1000, (settings.call_limit + LOOP_ALLOWANCE) * 1000, "%.0f ms")
+end
+
 --- The bars that Tidegate sets itself.
 function M.bars(results, settings)
 	print("Bars")
@@ -230,6 +299,7 @@ function M.bars(results, settings)
 	drain_bars(results, settings)
 	backlog_bars(results, settings)
 	flash_bars(results, settings)
+	rules_bars(results, settings)
 end
 
 return M

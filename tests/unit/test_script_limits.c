@@ -157,6 +157,15 @@ static void effects_are_limited(void)
 	CHECK(peak_kb() - before < 100 << 10);
 }
 
+/* Many scripts are loaded one after the other. */
+static void loading_leaves_no_garbage(void)
+{
+	struct script *script = open_script("local words = {} for i = 1, 5000 do words[i] = ('word'):rep(10) .. i end");
+
+	CHECK(script_stats(script).memory_bytes < 100000);
+	script_close(script);
+}
+
 int main(void)
 {
 	if (!open_directory())
@@ -165,6 +174,7 @@ int main(void)
 	RUN(single_calls_come_back);
 	RUN(coroutines_go_on_after_a_stop);
 	RUN(memory_is_limited);
+	RUN(loading_leaves_no_garbage);
 	RUN(effects_are_limited);
 	return test_end();
 }
