@@ -55,7 +55,7 @@ SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metr
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_link test_control \
                 test_forward test_hangup test_json test_library test_link test_log test_losses test_poison \
-                test_properties test_quota test_redelivery test_retry test_timers test_topic test_value
+                test_properties test_quota test_recording test_redelivery test_retry test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
 LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
 
@@ -84,11 +84,13 @@ $(BUILD)/%.o: %.c Makefile
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples \
-		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta
+		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta \
+		$(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate
 	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
 	$(INSTALL) -m 644 agent.lua.example $(DESTDIR)$(PREFIX)/share/tidegate/agent.lua.example
 	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/tidegate/examples
 	$(INSTALL) -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
+	$(INSTALL) -m 644 scripts/testing/tidegate/spec.lua $(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate/spec.lua
 	$(INSTALL) -m 644 scripts/meta/tidegate.lua $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta/tidegate.lua
 	$(INSTALL) -m 644 scripts/tidegate.luacheckrc $(DESTDIR)$(PREFIX)/share/tidegate/tidegate.luacheckrc
 

@@ -57,3 +57,25 @@ describe("convert.lua", function()
 		assert.same({ "22.0", "-40.0" }, g.collector:payloads("^temperature/hall$"))
 	end)
 end)
+
+describe("tidegate test, given an example and its input,", function()
+	local scan = assert(uv.fs_scandir("scripts/examples"))
+	local names = {}
+	for name in function() return uv.fs_scandir_next(scan) end do
+		names[#names + 1] = name:match("^(.*)%.input%.jsonl$")
+	end
+	table.sort(names)
+	for _, name in ipairs(names) do
+		-- tidegate test scripts/examples/NAME.lua --input scripts/examples/NAME.input.jsonl >scripts/examples/NAME.output.txt
+		it("prints scripts/examples/" .. name .. ".output.txt", function()
+			local path, out = "scripts/examples/" .. name, os.tmpname()
+			local process = proc.spawn({ binary, "test", path .. ".lua", "--input", path .. ".input.jsonl" },
+				{ stdout = out, stderr = out, env = { TZ = "UTC0" } })
+			local code = process:wait()
+			local printed = file.read(out)
+			os.remove(out)
+			assert.equal(file.read(path .. ".output.txt"), printed)
+			assert.equal(0, code)
+		end)
+	end
+end)
