@@ -16,6 +16,7 @@
 #include "loop.h"
 #include "route.h"
 #include "script.h"
+#include "scripts.h"
 
 struct control;
 struct dead;
@@ -46,8 +47,11 @@ struct agent {
 	struct control *control; /* NULL: not configured */
 	struct route *routes; /* in the order of the configuration */
 	struct route *default_route;
-	struct script **scripts;
+	struct agent_script *scripts;
 	size_t n_scripts;
+	uint32_t running; /* the script whose handler runs, or whose effects are applied; 0: none */
+	bool condemned;   /* a script has failed too often */
+	bool verbose;
 	struct metrics *metrics; /* the scripts' */
 	struct script_host host;
 

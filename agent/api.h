@@ -14,6 +14,7 @@
 #include "quota.h"
 #include "script.h"
 #include "script_state.h"
+#include "sources.h"
 #include "timers.h"
 
 struct lua_State;
@@ -29,6 +30,7 @@ struct script {
 	char *path, *directory;
 	char *component; /* "script NAME", for the log */
 	uint32_t origin;
+	struct sources sources;
 	struct quota quota;
 	const struct script_host *host; /* NULL: checking only */
 	struct effects effects;
@@ -38,6 +40,7 @@ struct script {
 	struct timers timers;
 	struct script_stats stats;
 	struct log_limit errors; /* what was logged of them */
+	bool quiet;   /* it logs nothing for now */
 	bool pending; /* effects of loading wait for script_start() */
 	struct buffer properties, context; /* scratch, emptied by whoever uses it */
 	struct problems problems;          /* scratch */

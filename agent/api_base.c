@@ -40,7 +40,8 @@ static void write_log(lua_State *L, enum log_level level)
 		luaL_pushresult(&b);
 		text = lua_tostring(L, -1);
 	}
-	log_text(level, script_of(L)->component, text);
+	if (!script_of(L)->quiet)
+		log_text(level, script_of(L)->component, text);
 }
 
 /* string.format says where it was called, and that is here: says who called us. */

@@ -41,6 +41,7 @@ int cli_run(const struct options *options);
 int cli_check(const struct options *options);
 int cli_status(const struct options *options);
 int cli_dead(const struct options *options);
+int cli_reload(const struct options *options);
 int cli_replay(const struct options *options);
 int cli_test(const struct options *options);
 int cli_version(const struct options *options);

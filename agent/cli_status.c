@@ -127,7 +127,7 @@ static void print_queues(const json_t *lines, size_t width)
 
 static void print_scripts(const json_t *lines, size_t width)
 {
-	static const char *const heads[] = {"script", ">calls", ">errors", ">memory", ">state", NULL};
+	static const char *const heads[] = {"script", ">calls", ">errors", ">memory", ">state", ">rollbacks", NULL};
 	struct table *table = table_open(heads, width);
 	const json_t *line;
 	size_t at = 0;
@@ -138,6 +138,7 @@ static void print_scripts(const json_t *lines, size_t width)
 		table_cell(table, "%lld", line_integer(line, "errors"));
 		table_cell(table, "%s", text_bytes(line_number(line, "memory_bytes")).string);
 		table_cell(table, "%s", text_bytes(line_number(line, "state_bytes")).string);
+		table_cell(table, "%lld", line_integer(line, "rollbacks"));
 	}
 	table_print(table, stdout);
 }

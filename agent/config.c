@@ -270,7 +270,7 @@ static void read_links(struct reader *reader, struct config *config)
 		size_t mark = reader_enter(reader, config->links[i].name);
 		lua_pushstring(L, config->links[i].name);
 		lua_rawget(L, -2);
-		read_link(reader, config->name, NULL, &config->links[i]);
+		read_link(reader, reader->gateway ? reader->gateway : config->name, NULL, &config->links[i]);
 		lua_pop(L, 1);
 		reader_leave(reader, mark);
 	}
@@ -406,10 +406,16 @@ static void ask_about_scripts(struct loading *loading, config_script_check *chec
 }
 
 /* With `partly` also if there are problems. */
-static struct config *load_file(const char *path, config_script_check *check, bool partly, struct problems *problems)
+static struct config *load_file(const char *path, const char *name, config_script_check *check, bool partly,
+                                struct problems *problems)
 {
-	struct loading loading = {
-	        .reader = {.problems = problems, .file = path, .elsewhere = clock_simulated(), .room = TEXTS_MAX}};
+	struct loading loading = {.reader = {
+	                                  .problems = problems,
+	                                  .file = path,
+	                                  .gateway = name,
+	                                  .elsewhere = clock_simulated(),
+	                                  .room = TEXTS_MAX,
+	                          }};
 	size_t known = problems->n;
 	char *source = read_source(path, &loading.size);
 
@@ -438,12 +444,17 @@ static struct config *load_file(const char *path, config_script_check *check, bo
 
 struct config *config_load(const char *path, config_script_check *check, struct problems *problems)
 {
-	return load_file(path, check, false, problems);
+	return load_file(path, NULL, check, false, problems);
+}
+
+struct config *config_load_as(const char *path, const char *name, struct problems *problems)
+{
+	return load_file(path, name, NULL, false, problems);
 }
 
 struct config *config_glance(const char *path, struct problems *problems)
 {
-	return load_file(path, NULL, true, problems);
+	return load_file(path, NULL, NULL, true, problems);
 }
 
 struct config *config_plain(void)

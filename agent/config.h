@@ -128,6 +128,10 @@ typedef void config_script_check(const struct config *config, const char *script
  * directory of its database are not looked for. */
 struct config *config_load(const char *path, config_script_check *check, struct problems *problems);
 
+/* The same without a check of scripts, for an agent that runs as `name`: defaults are made from
+ * that, whatever name the file gives. */
+struct config *config_load_as(const char *path, const char *name, struct problems *problems);
+
 /* The same as far as the file can be understood, for who only asks the agent that
  * runs on it: the rest may be wrong, or a secret that is not his to read. NULL with
  * problems added if it does not even return a table. */
@@ -155,5 +159,13 @@ struct link_config *config_link_read(struct lua_State *L, int index, const char 
 struct link_config *config_link_plain(const char *gateway, const char *name);
 
 void config_link_free(struct link_config *link);
+
+/* Whether two links are the same in all they say; or in all that a connection is made of,
+ * which leaves out subscriptions, queue, retries and timeouts. */
+bool config_link_same(const struct link_config *a, const struct link_config *b);
+bool config_link_same_connection(const struct link_config *a, const struct link_config *b);
+
+/* Gives `link`, of the same connection, all else that `from` says; frees `from`. */
+void config_link_merge(struct link_config *link, struct link_config *from);
 
 #endif

@@ -18,6 +18,7 @@ struct reader {
 	struct lua_State *L;
 	struct problems *problems;
 	const char *file;          /* NULL: the table is a script's, not a file's */
+	const char *gateway;       /* its name, where that is not the file's business; or NULL */
 	const char *directory;     /* where relative paths start; NULL: the working directory */
 	const struct lines *lines; /* NULL: not known */
 	bool failed;               /* at least one problem was found */

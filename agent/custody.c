@@ -155,6 +155,15 @@ static void commit(struct agent *agent)
 	loop_timer_set(agent->loop, &custody->retry, loop_now_ms(agent->loop) + COMMIT_RETRY_MS);
 }
 
+bool custody_commit(struct agent *agent)
+{
+	struct store_unsafe unsafe;
+
+	if (store_pending(agent->store, &unsafe) != STORE_CLEAN)
+		commit(agent);
+	return !agent->custody.failing;
+}
+
 static void commit_on_timer(void *arg)
 {
 	commit(arg);

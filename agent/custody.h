@@ -55,6 +55,9 @@ void custody_up(struct agent *agent, struct route *route);
 /* Step "commit": commits if it is time to, and holds or releases links. */
 void custody_step(struct agent *agent);
 
+/* Commits what there is, now. False: it is not on disk. */
+bool custody_commit(struct agent *agent);
+
 /* Its queue is at its limit and holds: links that have nothing to carry wait. */
 bool custody_is_full(const struct route *route);
 

@@ -73,6 +73,7 @@ void dead_letters_running(void *arg, const struct script *script, const char *ha
 {
 	struct agent *agent = arg;
 
+	agent->running = handler ? script_origin(script) : 0;
 	poison_running(agent->poison, script_origin(script), handler);
 }
 
@@ -117,11 +118,14 @@ static bool keep(struct agent *agent, const struct script *script, const char *l
 }
 
 /* NULL, or why it could not be handled. */
-static const char *run(struct agent *agent, struct script *script, const char *link, const struct inbound *message)
+static const char *run(struct agent *agent, struct agent_script *place, const char *link, const struct inbound *message)
 {
+	struct script *script = place->script;
+	uint64_t calls = script_stats(script).calls;
 	const char *reason = script_message(script, link, message);
 
 	poison_survived(agent->poison, script_origin(script));
+	scripts_judge(agent, place, script_stats(script).calls > calls, reason != NULL);
 	return reason;
 }
 
@@ -132,12 +136,12 @@ bool dead_letters_handle(struct agent *agent, const struct link *link, const str
 
 	poison_begin(agent->poison, name, message->topic, message->payload);
 	for (size_t i = 0; i < agent->n_scripts; i++) {
-		struct script *script = agent->scripts[i];
-		bool poisonous = poison_suspected(agent->poison, script_origin(script));
-		const char *reason = poisonous ? "it ended the process twice" : run(agent, script, name, message);
+		struct agent_script *place = &agent->scripts[i];
+		bool poisonous = poison_suspected(agent->poison, script_origin(place->script));
+		const char *reason = poisonous ? "it ended the process twice" : run(agent, place, name, message);
 
 		if (reason)
-			kept = keep(agent, script, name, message, reason) && kept;
+			kept = keep(agent, place->script, name, message, reason) && kept;
 	}
 	poison_end(agent->poison);
 	return kept;
@@ -145,15 +149,15 @@ bool dead_letters_handle(struct agent *agent, const struct link *link, const str
 
 /* ---- trying again ---- */
 
-static struct script *script_named(struct agent *agent, const char *name)
+static struct agent_script *place_named(struct agent *agent, const char *name)
 {
 	for (size_t i = 0; i < agent->n_scripts; i++)
-		if (strcmp(stored_name(agent, script_origin(agent->scripts[i])), name) == 0)
-			return agent->scripts[i];
+		if (strcmp(stored_name(agent, script_origin(agent->scripts[i].script)), name) == 0)
+			return &agent->scripts[i];
 	return NULL;
 }
 
-static const char *run_letter(struct agent *agent, struct script *script, const struct dead_letter *letter)
+static const char *run_letter(struct agent *agent, struct agent_script *place, const struct dead_letter *letter)
 {
 	struct inbound message = {
 	        .topic = letter->topic.data,
@@ -167,7 +171,7 @@ static const char *run_letter(struct agent *agent, struct script *script, const 
 
 	agent->out_of_memory = false;
 	poison_begin(agent->poison, letter->link, message.topic, message.payload);
-	reason = run(agent, script, letter->link, &message);
+	reason = run(agent, place, letter->link, &message);
 	poison_end(agent->poison);
 	return !reason && agent->out_of_memory ? "out of memory" : reason;
 }
@@ -175,18 +179,18 @@ static const char *run_letter(struct agent *agent, struct script *script, const 
 enum dead_retry dead_letters_retry(struct agent *agent, uint64_t id, char *why, size_t why_size)
 {
 	const struct dead_letter *letter = dead_get(agent->dead, id);
-	struct script *script = letter ? script_named(agent, letter->script) : NULL;
+	struct agent_script *place = letter ? place_named(agent, letter->script) : NULL;
 	const char *reason;
 
 	if (!letter) {
 		snprintf(why, why_size, dead_known(agent->dead, id) ? "cannot be read now" : "no such dead letter");
 		return DEAD_UNKNOWN;
 	}
-	if (!script) {
+	if (!place) {
 		snprintf(why, why_size, "script %s is not loaded", letter->script);
 		return DEAD_NO_SCRIPT;
 	}
-	reason = run_letter(agent, script, letter);
+	reason = run_letter(agent, place, letter);
 	loop_again(agent->loop); /* commit and send what it did */
 	if (reason) {
 		snprintf(why, why_size, "%s", reason);

@@ -212,6 +212,7 @@ static void subscribe(void *arg, struct link *link, const struct subscription *s
 
 	if (link_subscribe(link, subscription) < 0)
 		log_error("agent", "subscription to %s lost: out of memory", subscription->filter);
+	scripts_want(agent, route_of(agent, link), subscription);
 	loop_again(agent->loop);
 }
 
@@ -220,6 +221,7 @@ static void unsubscribe(void *arg, struct link *link, const char *filter)
 	struct agent *agent = arg;
 
 	link_unsubscribe(link, filter);
+	scripts_unwant(agent, route_of(agent, link), filter);
 	loop_again(agent->loop);
 }
 
@@ -228,16 +230,18 @@ static void connect_link(void *arg, struct link *link, struct link_config *confi
 	struct agent *agent = arg;
 	struct route *route = route_of(agent, link);
 
-	route->standing = ROUTE_SETTLED;
-	route_set_policy(route, &config->queue);
+	route->opener = agent->running;
+	route->stopper = 0;
 	if (config->is_default || !agent->default_route)
 		agent->default_route = route;
-	link_configure(link, config);
+	route_configure(route, config);
 }
 
 static void disconnect(void *arg, struct link *link)
 {
-	(void)arg;
+	struct agent *agent = arg;
+
+	route_of(agent, link)->stopper = agent->running;
 	link_stop(link);
 }
 

@@ -13,6 +13,16 @@
 
 /* ---- opening and closing ---- */
 
+static int add_subscriptions(struct link *link, const struct link_config *config, char *err, size_t err_size)
+{
+	for (size_t i = 0; i < config->n_subscriptions; i++)
+		if (subscriptions_add(&link->subscriptions, &config->subscriptions[i], SUBSCRIPTION_OF_CONFIG) < 0) {
+			snprintf(err, err_size, "link %s: out of memory", link->name);
+			return -1;
+		}
+	return 0;
+}
+
 /* Takes `config` in any case; the old transport is gone already. */
 static int adopt(struct link *link, struct link_config *config, char *err, size_t err_size)
 {
@@ -26,11 +36,8 @@ static int adopt(struct link *link, struct link_config *config, char *err, size_
 		snprintf(err, err_size, "link %s: out of memory", link->name);
 		return -1;
 	}
-	for (size_t i = 0; i < config->n_subscriptions; i++)
-		if (subscriptions_add(&link->subscriptions, &config->subscriptions[i]) < 0) {
-			snprintf(err, err_size, "link %s: out of memory", link->name);
-			return -1;
-		}
+	if (add_subscriptions(link, config, err, err_size) < 0)
+		return -1;
 	if (config->n_urls == 0)
 		return 0;
 	link->transport = link->ops->open(link->ops, config, &connection_events, link, err, err_size);
@@ -115,16 +122,21 @@ void link_configure(struct link *link, struct link_config *config)
 	loop_again(link->loop);
 }
 
-static void reconfigure(struct link *link)
+/* The connection is to be what it was. */
+static int reconfigure_live(struct link *link, struct link_config *config, char *err, size_t err_size)
 {
-	struct link_config *config = link->next_config;
-	bool was_up = link->state == UP || link->state == LEAVING;
-	char err[256];
+	int result = add_subscriptions(link, config, err, err_size);
 
-	link->next_config = NULL;
-	/* What the old configuration subscribed to is not the new one's business. */
-	for (size_t i = 0; link->config && i < link->config->n_subscriptions; i++)
-		subscriptions_remove(&link->subscriptions, link->config->subscriptions[i].filter);
+	if (!link->unwanted && link->state != LEAVING)
+		link->stopping = false; /* it was told to stop, and to go on, before it did */
+	config_link_merge(link->config, config);
+	return result;
+}
+
+static int reconnect(struct link *link, struct link_config *config, char *err, size_t err_size)
+{
+	bool was_up = link->state == UP || link->state == LEAVING;
+
 	discard_transport(link);
 	link->stopping = false;
 	link->problem[0] = 0;
@@ -133,7 +145,24 @@ static void reconfigure(struct link *link)
 		link->events->down(link->arg, link, "reconfigured");
 	}
 	link->events->forgotten(link->arg, link);
-	if (adopt(link, config, err, sizeof err) < 0)
+	return adopt(link, config, err, err_size);
+}
+
+static void reconfigure(struct link *link)
+{
+	struct link_config *config = link->next_config;
+	char err[256];
+	int result;
+
+	link->next_config = NULL;
+	/* What the old configuration subscribed to is not the new one's business. */
+	for (size_t i = 0; link->config && i < link->config->n_subscriptions; i++)
+		subscriptions_drop(&link->subscriptions, link->config->subscriptions[i].filter, SUBSCRIPTION_OF_CONFIG);
+	if (link->transport && config_link_same_connection(link->config, config))
+		result = reconfigure_live(link, config, err, sizeof err);
+	else
+		result = reconnect(link, config, err, sizeof err);
+	if (result < 0)
 		log_error(link->component, "%s", err);
 	else if (!link->unwanted)
 		link_start(link);
@@ -149,6 +178,11 @@ const char *link_name(const struct link *link)
 const struct link_config *link_config(const struct link *link)
 {
 	return link->config;
+}
+
+const struct link_config *link_configured(const struct link *link)
+{
+	return link->next_config ? link->next_config : link->config;
 }
 
 bool link_connected(const struct link *link)
@@ -350,13 +384,18 @@ enum send_result link_send(struct link *link, const struct message *message, int
 
 int link_subscribe(struct link *link, const struct subscription *subscription)
 {
-	return subscriptions_add(&link->subscriptions, subscription);
+	return subscriptions_add(&link->subscriptions, subscription, SUBSCRIPTION_OF_SCRIPT);
 }
 
-int link_unsubscribe(struct link *link, const char *filter)
+void link_unsubscribe(struct link *link, const char *filter)
 {
 	subscriptions_remove(&link->subscriptions, filter);
-	return 0;
+}
+
+void link_unsubscribe_script(struct link *link, const char *filter)
+{
+	subscriptions_drop(&link->subscriptions, filter, SUBSCRIPTION_OF_SCRIPT);
+	loop_again(link->loop);
 }
 
 /* What is new is noted first: the turn after has it on disk. */

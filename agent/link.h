@@ -146,8 +146,9 @@ struct link_report {
  * until link_configure(). */
 struct link *link_open(struct loop *loop, struct link_config *config, const struct transport_ops *ops,
                        const struct link_events *events, void *arg, char *err, size_t err_size);
-/* Takes `config`: the next flush replaces transport and policy with it and
- * connects, unless link_stop() was called since. The name stays. */
+/* Takes `config`: the next flush makes it the link's, and connects unless link_stop() was
+ * called since. The connection stays if it would be made of the same; subscriptions
+ * change by what is different. The name stays. */
 void link_configure(struct link *link, struct link_config *config);
 /* Drops the connection without a word. A connection attempt that still hangs
  * keeps its own memory and cleans up after itself. */
@@ -155,6 +156,7 @@ void link_close(struct link *link);
 
 const char *link_name(const struct link *link);
 const struct link_config *link_config(const struct link *link);
+const struct link_config *link_configured(const struct link *link); /* what it will be, from the next flush on */
 bool link_connected(const struct link *link);
 bool link_off(const struct link *link); /* not started, or told to stop and nothing more will leave */
 bool link_unwanted(const struct link *link); /* told to stop, and not to start since */
@@ -213,9 +215,12 @@ const char *link_redelivery(const struct link *link);
 enum send_result link_send(struct link *link, const struct message *message, int *handle, char *reason,
                            size_t reason_size);
 
-/* Adds or changes a subscription, removes one; now if up, else when it is. */
+/* Adds or changes a subscription, removes one; now if up, else when it is. What is removed
+ * and added again within a turn stays as it was. */
 int link_subscribe(struct link *link, const struct subscription *subscription);
-int link_unsubscribe(struct link *link, const char *filter);
+void link_unsubscribe(struct link *link, const char *filter);
+/* Removes one unless the configuration wants it, too. */
+void link_unsubscribe_script(struct link *link, const char *filter);
 
 /* The peer, and the subscriptions its session is known to have, as text; kept
  * across restarts so that a session that outlived the process is brought in

@@ -57,6 +57,19 @@ static const struct command commands[] = {
 		.run = cli_status,
 	},
 	{
+		.name = "reload",
+		.letters = "c:",
+		.words = "json",
+		.synopsis = "reload [-c FILE] [--json]",
+		.summary = "have the running agent read its configuration and scripts anew",
+		.details = "\n" CONFIG_OPTION JSON_OPTION "\n"
+			   "Asks the agent through the socket that is `control` in the configuration, and tells\n"
+			   "what has changed. A wrong configuration changes nothing; a script that does not load\n"
+			   "leaves the one that runs in its place.\n"
+			   "Exit status: 0 done, 1 something did not load, or no agent answers.\n",
+		.run = cli_reload,
+	},
+	{
 		.name = "dead",
 		.letters = "c:",
 		.words = "json",

@@ -277,3 +277,10 @@ void poison_survived(struct poison *poison, uint32_t script)
 	if (suspect)
 		suspect->deaths = 0;
 }
+
+void poison_mended(struct poison *poison, uint32_t script)
+{
+	for (size_t i = 0; poison && i < POISON_SUSPECTS; i++)
+		if (poison->note->suspects[i].script == script)
+			poison->note->suspects[i].deaths = 0;
+}

@@ -57,4 +57,7 @@ bool poison_suspected(const struct poison *poison, uint32_t script);
 /* This script has handled this message: whatever it was suspected of, it was not that. */
 void poison_survived(struct poison *poison, uint32_t script);
 
+/* The script is another one now: it is suspected of nothing. */
+void poison_mended(struct poison *poison, uint32_t script);
+
 #endif

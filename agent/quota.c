@@ -262,12 +262,20 @@ lua_State *quota_new_state(struct quota *quota)
 {
 	lua_State *L = lua_newstate(allocate, quota);
 
-	if (!L || !quota->call_ms)
-		return L;
+	if (L)
+		quota_set_limits(quota, L, quota->memory_bytes, quota->call_ms);
+	return L;
+}
+
+void quota_set_limits(struct quota *quota, lua_State *L, size_t memory_bytes, int64_t call_ms)
+{
+	quota->memory_bytes = memory_bytes;
+	quota->call_ms = call_ms;
+	if (!call_ms)
+		return;
 	if (!ticking)
 		ticking = start_clock();
 	hook_now_and_then(L);
-	return L;
 }
 
 void quota_begin(struct quota *quota, lua_State *L)

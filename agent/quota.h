@@ -35,6 +35,9 @@ void quota_init(struct quota *quota, const char *owner, size_t memory_bytes, int
  * until lua_close(). */
 struct lua_State *quota_new_state(struct quota *quota);
 
+/* Other limits from the next call on; what is over the new one already stays. */
+void quota_set_limits(struct quota *quota, struct lua_State *L, size_t memory_bytes, int64_t call_ms);
+
 /* A call begins: its time starts to count; and ends. One at a time in the process,
  * all from the thread that makes the first. */
 void quota_begin(struct quota *quota, struct lua_State *L);

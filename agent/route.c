@@ -57,6 +57,7 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 		link_refuse(link, "out of memory");
 	else
 		link_taken(link, message);
+	scripts_settle(agent);
 }
 
 static void on_up(void *arg, struct link *link)
@@ -69,7 +70,7 @@ static void on_up(void *arg, struct link *link)
 	forward_up(route_of(agent, link)->forward, loop_now_ms(agent->loop));
 	losses_report(agent, route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
-		script_connect(agent->scripts[i], link_name(link));
+		script_connect(agent->scripts[i].script, link_name(link));
 }
 
 static void on_down(void *arg, struct link *link, const char *reason)
@@ -81,7 +82,7 @@ static void on_down(void *arg, struct link *link, const char *reason)
 	forward_lost(route_of(agent, link)->forward, loop_now_ms(agent->loop));
 	custody_lost(route_of(agent, link));
 	for (size_t i = 0; i < agent->n_scripts; i++)
-		script_disconnect(agent->scripts[i], link_name(link), reason);
+		script_disconnect(agent->scripts[i].script, link_name(link), reason);
 	loop_again(agent->loop); /* it may come from the last step: commit what the handlers did */
 }
 
@@ -305,8 +306,60 @@ void route_start(struct route *route)
 	link_start(route->link);
 }
 
+/* ---- what changes ---- */
+
+void route_configure(struct route *route, struct link_config *config)
+{
+	route->standing = ROUTE_SETTLED;
+	route->abandoned = false;
+	route_set_policy(route, &config->queue);
+	link_configure(route->link, config);
+}
+
+void route_let_go(struct route *route, uint32_t script)
+{
+	if (route->stopper == script) {
+		route->stopper = 0;
+		link_start(route->link);
+	}
+	if (route->opener != script)
+		return;
+	route->opener = 0;
+	route->abandoned = !route->of_config;
+	if (route->spare) {
+		route_configure(route, route->spare);
+		route->spare = NULL;
+	}
+}
+
+void route_remove(struct route *route)
+{
+	struct agent *agent = route->agent;
+	uint64_t waiting = queue_messages(route->queue);
+
+	route->standing = ROUTE_FORGOTTEN;
+	route->abandoned = route->of_config = false;
+	route->opener = route->stopper = 0;
+	if (agent->default_route == route)
+		agent->default_route = NULL;
+	link_stop(route->link);
+	if (waiting > 0)
+		log_warn("agent", "link %s is removed; %llu messages stay in its queue until there is one of that name again",
+		         link_name(route->link), (unsigned long long)waiting);
+	else
+		log_info("agent", "link %s is removed", link_name(route->link));
+}
+
+void routes_remove_abandoned(struct agent *agent)
+{
+	for (struct route *route = agent->routes; route; route = route->next)
+		if (route->abandoned)
+			route_remove(route);
+}
+
 void route_close(struct route *route)
 {
+	config_link_free(route->spare);
 	forward_close(route->forward);
 	queue_close(route->queue);
 	link_close(route->link);

@@ -37,6 +37,11 @@ struct route {
 	bool sent_qos2; /* noted in the store: see link_discard_session() */
 	/* Of a link that a script opens: until its handler has returned, and if it failed. */
 	enum { ROUTE_SETTLED, ROUTE_RESERVED, ROUTE_FORGOTTEN } standing;
+	bool of_config;           /* it is in agent.lua */
+	bool is_new;              /* a reload has added it: it is started last */
+	bool abandoned;           /* and nobody else wants it any more */
+	struct link_config *spare; /* as agent.lua has it, while a script has it otherwise */
+	uint32_t opener, stopper; /* the script that configured it last, or stopped it; 0: none */
 	struct route *next;
 };
 
@@ -49,6 +54,16 @@ void route_start(struct route *route);
 
 struct route *route_of(struct agent *agent, const struct link *link);
 struct route *route_named(struct agent *agent, const char *name); /* NULL: there is none */
+
+/* Takes `config`: what differs changes with the end of the turn. `config` is what agent.lua says. */
+void route_configure(struct route *route, struct link_config *config);
+
+/* That script wants nothing of it any more: it is as agent.lua has it, or abandoned. */
+void route_let_go(struct route *route, uint32_t script);
+
+/* Says goodbye on it; scripts do not find it any more. Its queue stays. */
+void route_remove(struct route *route);
+void routes_remove_abandoned(struct agent *agent);
 
 /* How its queue is limited and emptied from now on. */
 void route_set_policy(struct route *route, const struct queue_config *policy);

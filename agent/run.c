@@ -26,43 +26,19 @@
 #include "mqtt.h"
 #include "queue.h"
 #include "recorder.h"
+#include "reload.h"
 #include "states.h"
 #include "store.h"
 
 #define EXPIRE_MS 10000 /* what waits is looked through so often for what has expired */
 #define DRAIN_MS 1000    /* stopping: for acknowledgements of what is in flight, */
 #define LEAVE_MS 1000    /* and then for goodbyes to leave */
-#define EXIT_CONFIG 78
 
-struct script *agent_script_of(const struct agent *agent, uint32_t origin)
-{
-	for (size_t i = 0; i < agent->n_scripts; i++)
-		if (script_origin(agent->scripts[i]) == origin)
-			return agent->scripts[i];
-	return NULL;
-}
-
-/* ---- the scripts' timers ---- */
+/* ---- step "read" ---- */
 
 static void fire_timers(void *arg)
 {
-	struct agent *agent = arg;
-
-	for (size_t i = 0; agent->phase == RUNNING && i < agent->n_scripts; i++)
-		script_fire(agent->scripts[i], loop_now_ms(agent->loop));
-}
-
-static void arm_timers(struct agent *agent)
-{
-	int64_t due_ms = INT64_MAX;
-
-	for (size_t i = 0; agent->phase == RUNNING && i < agent->n_scripts; i++)
-		if (script_due_ms(agent->scripts[i]) < due_ms)
-			due_ms = script_due_ms(agent->scripts[i]);
-	if (due_ms == INT64_MAX)
-		loop_timer_cancel(agent->loop, &agent->timers);
-	else
-		loop_timer_set(agent->loop, &agent->timers, due_ms);
+	scripts_fire(arg);
 }
 
 /* ---- step "commit" ---- */
@@ -88,11 +64,12 @@ static void step_commit(void *arg)
 {
 	struct agent *agent = arg;
 
+	scripts_settle(agent);
 	drops_tell(agent);
 	if (route_received_due(agent))
 		route_note_received(agent);
 	custody_step(agent);
-	arm_timers(agent);
+	scripts_arm(agent);
 	if (!agent->expire.armed && may_expire(agent))
 		loop_timer_set(agent->loop, &agent->expire, loop_now_ms(agent->loop) + EXPIRE_MS);
 }
@@ -193,8 +170,7 @@ static void on_stop_deadline(void *arg)
  * is sent twice after the next start; then the other links leave. */
 void agent_stop(struct agent *agent)
 {
-	for (size_t i = 0; i < agent->n_scripts; i++)
-		script_stop(agent->scripts[i]);
+	scripts_stop(agent);
 	agent->custody.stopping = true;
 	step_commit(agent);
 	step_send(agent);
@@ -210,7 +186,8 @@ static void on_signal(void *arg, int number)
 	struct agent *agent = arg;
 
 	if (number == SIGHUP) {
-		log_warn("agent", "SIGHUP: reloading is not supported by this version; restart instead");
+		log_info("agent", "SIGHUP: reloading");
+		reload(agent);
 		return;
 	}
 	log_info("agent", "%s: stopping", number == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -256,6 +233,7 @@ static int open_links(struct agent *agent)
 			log_error("agent", "%s", err);
 			return -1;
 		}
+		route->of_config = true;
 	}
 	return 0;
 }
@@ -284,41 +262,6 @@ static void warn_of_orphan(void *arg, const char *name, uint64_t messages)
 	if (messages > 0 && !route_named(arg, name))
 		log_warn("store", "%llu messages wait for link %s, which is not configured any more",
 		         (unsigned long long)messages, name);
-}
-
-/* The name that stands for a script in the queue: its path as seen from the
- * configuration, so that it stays the same when both move. */
-static const char *origin_name(const struct config *config, const char *path)
-{
-	size_t length = strlen(config->directory);
-
-	return strncmp(path, config->directory, length) == 0 && path[length] == '/' ? path + length + 1 : path;
-}
-
-/* Each is loaded and started before the next, so that what they publish meanwhile is in order. */
-static int start_scripts(struct agent *agent)
-{
-	const struct config *config = agent->config;
-	struct script_limits limits = {
-	        .memory_bytes = config->memory_bytes, .call_ms = config->call_ms, .state_bytes = config->state_bytes};
-	char err[2048];
-
-	agent->scripts = calloc(config->n_scripts + 1, sizeof *agent->scripts);
-	if (!agent->scripts)
-		return 1;
-	for (size_t i = 0; i < config->n_scripts; i++) {
-		const char *path = config->scripts[i];
-		uint32_t origin = store_name_id(agent->store, origin_name(config, path));
-		struct script *script = script_open(path, origin, limits, &agent->host, err, sizeof err);
-
-		if (!script) {
-			log_error("agent", "%s", err);
-			return EXIT_CONFIG;
-		}
-		agent->scripts[agent->n_scripts++] = script;
-		script_start(script);
-	}
-	return 0;
 }
 
 static int open_everything(struct agent *agent, const char *record)
@@ -354,7 +297,7 @@ static int open_everything(struct agent *agent, const char *record)
 	}
 	if (open_links(agent) < 0 || start_clock(agent) < 0)
 		return 1;
-	status = start_scripts(agent);
+	status = scripts_open(agent);
 	if (status != 0)
 		return status;
 	states_tell_orphans(agent);
@@ -384,9 +327,7 @@ static void close_everything(struct agent *agent)
 {
 	recorder_close(agent->recorder);
 	control_close(agent->control);
-	for (size_t i = 0; i < agent->n_scripts; i++)
-		script_close(agent->scripts[i]);
-	free(agent->scripts);
+	scripts_close(agent);
 	metrics_close(agent->metrics);
 	while (agent->routes) {
 		struct route *route = agent->routes;
@@ -416,6 +357,7 @@ int run_agent(struct config *config, const struct run_options *options)
 	        .config = config,
 	        .rehearsal = rehearsal,
 	        .transport = rehearsal ? rehearsal->transport : &mqtt_transport,
+	        .verbose = options->verbose,
 	        .fill = {.fire = do_nothing},
 	        .timers = {.fire = fire_timers, .arg = &agent},
 	        .expire = {.fire = expire, .arg = &agent},

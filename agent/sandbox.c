@@ -19,10 +19,11 @@
 #include <lualib.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/stat.h>
+#include <string.h>
 
 #include "library.h"
 #include "quota.h"
+#include "sources.h"
 
 #define MOVES_MAX 10000000 /* of one table.move: a good tenth of a second */
 
@@ -216,16 +217,13 @@ static int is_module_name(const char *name, size_t size)
 	return inside;
 }
 
-/* A pipe would hang the agent. */
-static bool is_regular_file(const char *path)
+static struct sources *sources_of(lua_State *L)
 {
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+	return lua_touserdata(L, lua_upvalueindex(3));
 }
 
-/* Pushes the path of the module's file, the upvalues being the script's directory
- * and the library's; raises if there is none. */
+/* Pushes the path of the module's file, the upvalues being the script's directory and the
+ * library's, and its sources; raises if there is none. */
 static const char *module_path(lua_State *L, const char *name)
 {
 	static const char *const places[] = { "%s/%s.lua", "%s/lib/%s.lua", "%s/%s.lua" };
@@ -236,7 +234,7 @@ static const char *module_path(lua_State *L, const char *name)
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
 		const char *path = lua_pushfstring(L, places[i], i < 2 ? directory : library, relative);
 
-		if (is_regular_file(path))
+		if (sources_has(sources_of(L), path))
 			return path;
 	}
 	luaL_error(L, "module '%s' not found: no file '%s', no file '%s', no file '%s'", name, lua_tostring(L, -3),
@@ -244,11 +242,34 @@ static const char *module_path(lua_State *L, const char *name)
 	return NULL;
 }
 
-/* run_module(name, path) → the module's value, never nil. */
+void sandbox_load(struct lua_State *L, struct sources *sources, const char *path)
+{
+	char err[500];
+	const struct source *source = sources_get(sources, path, err, sizeof err);
+	const char *text, *end;
+
+	if (!source) {
+		lua_pushstring(L, err);
+		(void)lua_error(L);
+		return;
+	}
+	text = source->text;
+	end = text + source->size;
+	if (end - text >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) /* a byte order mark */
+		text += 3;
+	if (text < end && *text == '#') /* for Unix; its line is counted */
+		while (text < end && *text != '\n')
+			text++;
+	lua_pushfstring(L, "@%s", path);
+	if (luaL_loadbufferx(L, text, (size_t)(end - text), lua_tostring(L, -1), "t") != LUA_OK)
+		(void)lua_error(L);
+	lua_remove(L, -2);
+}
+
+/* run_module(name, path) → the module's value, never nil. The upvalues are require's. */
 static int run_module(lua_State *L)
 {
-	if (luaL_loadfilex(L, lua_tostring(L, 2), "t") != LUA_OK)
-		return lua_error(L);
+	sandbox_load(L, sources_of(L), lua_tostring(L, 2));
 	lua_insert(L, 1);
 	lua_call(L, 2, 1);
 	if (lua_isnil(L, -1))
@@ -264,7 +285,9 @@ static int load_module(lua_State *L, const char *name, const char *path)
 
 	lua_pushlightuserdata(L, (void *)(uintptr_t)&loading);
 	lua_setfield(L, 2, name);
-	lua_pushcfunction(L, run_module);
+	for (int i = 1; i <= 3; i++)
+		lua_pushvalue(L, lua_upvalueindex(i));
+	lua_pushcclosure(L, run_module, 3);
 	lua_pushstring(L, name);
 	lua_pushstring(L, path);
 	status = lua_pcall(L, 2, 1, 0);
@@ -307,7 +330,7 @@ static void remove_field(lua_State *L, const char *name)
 	lua_setfield(L, -2, name);
 }
 
-static void open_base(lua_State *L, const char *directory)
+static void open_base(lua_State *L, const char *directory, struct sources *sources)
 {
 	char library[PATH_MAX];
 
@@ -319,7 +342,8 @@ static void open_base(lua_State *L, const char *directory)
 	wrap(L, "setmetatable", safe_setmetatable);
 	lua_pushstring(L, directory);
 	lua_pushstring(L, library_directory(library, sizeof library) ? directory : library);
-	lua_pushcclosure(L, safe_require, 2);
+	lua_pushlightuserdata(L, sources);
+	lua_pushcclosure(L, safe_require, 3);
 	lua_setfield(L, -2, "require");
 	lua_pop(L, 1);
 }
@@ -362,9 +386,9 @@ void sandbox_bound(struct lua_State *L)
 	lua_pop(L, 2);
 }
 
-void sandbox_open(struct lua_State *L, const char *directory)
+void sandbox_open(struct lua_State *L, const char *directory, struct sources *sources)
 {
-	open_base(L, directory);
+	open_base(L, directory, sources);
 	luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
 	luaL_requiref(L, LUA_MATHLIBNAME, open_math, 1);
 	luaL_requiref(L, LUA_UTF8LIBNAME, luaopen_utf8, 1);

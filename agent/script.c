@@ -72,6 +72,11 @@ const char *script_name(const struct script *script)
 	return script->component + strlen("script ");
 }
 
+const char *script_path(const struct script *script)
+{
+	return script->path;
+}
+
 uint32_t script_origin(const struct script *script)
 {
 	return script->origin;
@@ -106,9 +111,12 @@ bool script_defines(struct script *script, const char *handler)
 	return script->host && script_enter(script, is_function, &question) == 0 && question.yes;
 }
 
-void script_start(struct script *script)
+const char *script_start(struct script *script)
 {
-	script_call(script, &(struct call){ .handler = "on_start" });
+	struct call call = { .handler = "on_start" };
+
+	script_call(script, &call);
+	return call.failed ? script->failure : NULL;
 }
 
 void script_stop(struct script *script)

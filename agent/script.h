@@ -19,6 +19,7 @@
 
 struct metrics;
 struct script;
+struct sources;
 
 /* What scripts may ask of the agent; the composition root supplies it. Every
  * call is made from the loop's thread. Links are named by their pointer; a
@@ -88,16 +89,31 @@ struct script_stats {
  * loads for checking only: the chunk is compiled, not run. */
 struct script *script_open(const char *path, uint32_t origin, struct script_limits limits,
                            const struct script_host *host, char *err, size_t err_size);
+/* The same with the texts that another script has had, quietly: what it logs while it is
+ * loaded was logged then. Takes the contents of `sources`. */
+struct script *script_open_again(const char *path, struct sources *sources, uint32_t origin, struct script_limits limits,
+                                 const struct script_host *host, char *err, size_t err_size);
 void script_close(struct script *script);
 
+/* Moves the texts it was loaded from to `sources`; only closing it makes sense after that. */
+void script_take_sources(struct script *script, struct sources *sources);
+
+/* True if its file, or that of a module it has required, may be another one now. */
+bool script_sources_changed(const struct script *script);
+
+/* From the next call on. */
+void script_set_limits(struct script *script, struct script_limits limits);
+
 const char *script_name(const struct script *script); /* the file's name without directories */
+const char *script_path(const struct script *script);
 uint32_t script_origin(const struct script *script);
 struct script_stats script_stats(const struct script *script);
 
 /* True if it has the handler; `on_sent` and `on_drop` are worth asking for. */
 bool script_defines(struct script *script, const char *handler);
 
-void script_start(struct script *script); /* effects of loading, then on_start() */
+/* Effects of loading, then on_start(). NULL, or why that failed, valid until the next call. */
+const char *script_start(struct script *script);
 void script_stop(struct script *script);  /* on_stop() */
 /* NULL, or why one of its handlers failed: the first line of the first error, valid
  * until the next call. `link` is the name of the one it came on. */

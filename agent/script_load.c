@@ -28,7 +28,7 @@ static const char *const handlers[] = { "on_message", "on_sent", "on_drop", "on_
 
 static int set_up(lua_State *L)
 {
-	sandbox_open(L, script_of(L)->directory);
+	sandbox_open(L, script_of(L)->directory, &script_of(L)->sources);
 	for (size_t i = 0; i < sizeof openers / sizeof *openers; i++)
 		openers[i](L);
 	return 0;
@@ -36,7 +36,8 @@ static int set_up(lua_State *L)
 
 static int compile(lua_State *L)
 {
-	return luaL_loadfilex(L, script_of(L)->path, "t") == LUA_OK ? 1 : lua_error(L);
+	sandbox_load(L, &script_of(L)->sources, script_of(L)->path);
+	return 1;
 }
 
 /* A function that is called like a handler but for a slip of the fingers would
@@ -49,7 +50,7 @@ static void warn_if_misspelt(const struct script *script, const char *name)
 	for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++)
 		if (nearest(name, handlers[i], &best))
 			meant = handlers[i];
-	if (meant && best)
+	if (meant && best && !script->quiet)
 		log_warn(script->component, "%s is no handler: did you mean %s?", name, meant);
 }
 
@@ -131,23 +132,28 @@ static int open_state(struct script *script)
 	/* The next script can use what is left over from loading. Not in script_enter(): this is no time of the script's,
 	 * and nothing that is finalized can raise. */
 	(void)lua_gc(script->L, LUA_GCCOLLECT);
-	if (script_state_is_hidden(script))
+	if (script_state_is_hidden(script) && !script->quiet)
 		log_warn(script->component, "the global `state` was assigned: nothing in it is kept across restarts");
 	return 0;
 }
 
-struct script *script_open(const char *path, uint32_t origin, struct script_limits limits,
-                           const struct script_host *host, char *err, size_t err_size)
+static struct script *open_from(const char *path, struct sources *sources, bool quiet, uint32_t origin,
+                                struct script_limits limits, const struct script_host *host, char *err, size_t err_size)
 {
 	struct script *script = allocate(path);
 
 	if (!script) {
+		sources_release(sources);
 		(void)snprintf(err, err_size, "%s: not enough memory", path);
 		return NULL;
 	}
+	script->sources = *sources;
+	*sources = (struct sources){ 0 };
+	script->sources.file_max = limits.memory_bytes;
 	script->origin = origin;
 	script->host = host;
 	script->pending = true;
+	script->quiet = quiet;
 	quota_init(&script->quota, script->component, limits.memory_bytes, limits.call_ms);
 	effects_init(&script->effects, limits.memory_bytes);
 	script->state.limit = limits.state_bytes;
@@ -156,7 +162,39 @@ struct script *script_open(const char *path, uint32_t origin, struct script_limi
 		script_close(script);
 		return NULL;
 	}
+	script->quiet = false;
 	return script;
+}
+
+struct script *script_open(const char *path, uint32_t origin, struct script_limits limits,
+                           const struct script_host *host, char *err, size_t err_size)
+{
+	return open_from(path, &(struct sources){ 0 }, false, origin, limits, host, err, err_size);
+}
+
+struct script *script_open_again(const char *path, struct sources *sources, uint32_t origin, struct script_limits limits,
+                                 const struct script_host *host, char *err, size_t err_size)
+{
+	return open_from(path, sources, true, origin, limits, host, err, err_size);
+}
+
+void script_take_sources(struct script *script, struct sources *sources)
+{
+	*sources = script->sources;
+	script->sources = (struct sources){ 0 };
+}
+
+bool script_sources_changed(const struct script *script)
+{
+	return sources_changed(&script->sources);
+}
+
+void script_set_limits(struct script *script, struct script_limits limits)
+{
+	script->sources.file_max = limits.memory_bytes;
+	script->effects.limit = limits.memory_bytes;
+	script->state.limit = limits.state_bytes;
+	quota_set_limits(&script->quota, script->L, limits.memory_bytes, limits.call_ms);
 }
 
 void script_close(struct script *script)
@@ -174,6 +212,7 @@ void script_close(struct script *script)
 	buffer_release(&script->context);
 	script_state_release(script);
 	problems_release(&script->problems);
+	sources_release(&script->sources);
 	free(script->error);
 	free(script->component);
 	free(script->directory);

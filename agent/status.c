@@ -105,7 +105,7 @@ static bool tell_link_problem(const struct agent *agent, struct answer *answer, 
 	if (!route)
 		return false;
 	report = link_report(route->link);
-	if (link_connected(route->link) || link_unwanted(route->link))
+	if (link_connected(route->link) || link_unwanted(route->link) || route->standing == ROUTE_FORGOTTEN)
 		return true;
 	snprintf(what, sizeof what, "down%s%s", report.problem[0] ? ": " : "", report.problem);
 	problem(answer, "link", link_name(route->link), what, json_real(seconds_since(agent, report.since_ms)));
@@ -125,17 +125,20 @@ static bool tell_queue_problem(const struct agent *agent, struct answer *answer,
 
 static bool tell_script_problem(const struct agent *agent, struct answer *answer, size_t index)
 {
+	const struct agent_script *place = &agent->scripts[index];
 	struct script_stats stats;
 	char what[64];
 
 	if (index >= agent->n_scripts)
 		return false;
-	stats = script_stats(agent->scripts[index]);
+	if (place->trouble)
+		problem(answer, "script", script_name(place->script), place->trouble, NULL);
+	stats = script_stats(place->script);
 	if (stats.errors == 0)
 		return true;
 	snprintf(what, sizeof what, "%llu of %llu calls failed", (unsigned long long)stats.errors,
 	         (unsigned long long)stats.calls);
-	problem(answer, "script", script_name(agent->scripts[index]), what, NULL);
+	problem(answer, "script", script_name(place->script), what, NULL);
 	return true;
 }
 
@@ -210,6 +213,8 @@ static bool tell_link(const struct agent *agent, struct answer *answer, size_t i
 
 	if (!route)
 		return false;
+	if (route->standing == ROUTE_FORGOTTEN && link_off(route->link))
+		return true;
 	report = link_report(route->link);
 	stats = link_stats(route->link);
 	line = json_pack("{s:s, s:s, s:o*, s:b, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
@@ -255,6 +260,8 @@ static bool tell_queue(const struct agent *agent, struct answer *answer, size_t 
 
 	if (!route)
 		return false;
+	if (route->standing == ROUTE_FORGOTTEN && queue_messages(route->queue) == 0)
+		return true;
 	answer_line(answer, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}",
 	                              "kind", "queue",
 	                              "link", link_name(route->link),
@@ -268,18 +275,20 @@ static bool tell_queue(const struct agent *agent, struct answer *answer, size_t 
 
 static bool tell_script(const struct agent *agent, struct answer *answer, size_t index)
 {
+	const struct agent_script *place = &agent->scripts[index];
 	struct script_stats stats;
 
 	if (index >= agent->n_scripts)
 		return false;
-	stats = script_stats(agent->scripts[index]);
-	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I, s:I, s:I}",
+	stats = script_stats(place->script);
+	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I}",
 	                              "kind", "script",
-	                              "script", text(script_name(agent->scripts[index])),
+	                              "script", text(script_name(place->script)),
 	                              "calls", (json_int_t)stats.calls,
 	                              "errors", (json_int_t)stats.errors,
 	                              "memory_bytes", (json_int_t)stats.memory_bytes,
-	                              "state_bytes", (json_int_t)stats.state_bytes));
+	                              "state_bytes", (json_int_t)stats.state_bytes,
+	                              "rollbacks", (json_int_t)place->rollbacks));
 	return true;
 }
 

@@ -42,21 +42,55 @@ static struct subscription_entry *append(struct subscriptions *set, const struct
 	return &entries[set->n++];
 }
 
-int subscriptions_add(struct subscriptions *set, const struct subscription *subscription)
+/* Changes in place what is wanted; it must be asked for unless the session has it as it is. */
+static void want(struct subscription_entry *entry, const struct subscription *subscription)
 {
-	struct subscription_entry *entry = find(set, subscription->filter);
-	char *filter;
+	char *filter = entry->subscription.filter;
 
-	if (!entry)
-		return append(set, subscription) ? 0 : -1;
-	if (!is_leaving(entry) && same_options(&entry->subscription, subscription))
-		return 0;
-	filter = entry->subscription.filter;
+	if (same_options(&entry->subscription, subscription)) {
+		if (entry->state == SUBSCRIPTION_LEAVING)
+			entry->state = entry->before;
+		if (!is_leaving(entry))
+			return;
+	}
 	entry->subscription = *subscription;
 	entry->subscription.filter = filter;
 	entry->state = SUBSCRIPTION_NEW;
 	entry->noted = false;
+}
+
+int subscriptions_add(struct subscriptions *set, const struct subscription *subscription, enum subscription_owner owner)
+{
+	struct subscription_entry *entry = find(set, subscription->filter);
+
+	if (entry)
+		want(entry, subscription);
+	else
+		entry = append(set, subscription);
+	if (!entry)
+		return -1;
+	entry->owners |= owner;
 	return 0;
+}
+
+static void leave(struct subscription_entry *entry)
+{
+	entry->owners = 0;
+	if (is_leaving(entry))
+		return;
+	entry->before = entry->state;
+	entry->state = SUBSCRIPTION_LEAVING;
+}
+
+void subscriptions_drop(struct subscriptions *set, const char *filter, enum subscription_owner owner)
+{
+	struct subscription_entry *entry = find(set, filter);
+
+	if (!entry)
+		return;
+	entry->owners &= ~(unsigned)owner;
+	if (entry->owners == 0)
+		leave(entry);
 }
 
 void subscriptions_remove(struct subscriptions *set, const char *filter)
@@ -64,7 +98,7 @@ void subscriptions_remove(struct subscriptions *set, const char *filter)
 	struct subscription_entry *entry = find(set, filter);
 
 	if (entry)
-		entry->state = SUBSCRIPTION_LEAVING;
+		leave(entry);
 }
 
 static void forget(struct subscriptions *set, size_t i)
@@ -174,6 +208,14 @@ static int restore(struct subscriptions *set, const char *lines)
 	return result;
 }
 
+/* On a new connection: the session has what it had, unless the end of it was asked for. */
+static void left_unsure(struct subscription_entry *entry)
+{
+	if (entry->state == SUBSCRIPTION_LEFT || entry->before != SUBSCRIPTION_GRANTED)
+		entry->before = SUBSCRIPTION_NEW;
+	entry->state = SUBSCRIPTION_LEAVING;
+}
+
 static void reset(struct subscriptions *set, bool session_present)
 {
 	for (size_t i = set->n; i-- > 0;) {
@@ -182,7 +224,7 @@ static void reset(struct subscriptions *set, bool session_present)
 		if (is_leaving(entry) && !session_present)
 			forget(set, i);
 		else if (is_leaving(entry))
-			entry->state = SUBSCRIPTION_LEAVING;
+			left_unsure(entry);
 		else if (entry->state != SUBSCRIPTION_GRANTED || !session_present)
 			entry->state = SUBSCRIPTION_NEW;
 	}

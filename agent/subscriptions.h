@@ -22,9 +22,14 @@ enum subscription_state {
 	SUBSCRIPTION_LEFT,    /* no answer to that yet */
 };
 
+/* Who wants it, as bits. */
+enum subscription_owner { SUBSCRIPTION_OF_CONFIG = 1, SUBSCRIPTION_OF_SCRIPT = 2 };
+
 struct subscription_entry {
 	struct subscription subscription;
 	enum subscription_state state;
+	enum subscription_state before; /* LEAVING: to go back to if it is wanted again before anything was said */
+	unsigned owners;
 	bool noted; /* in the last subscriptions_text() */
 	int handle; /* of the question, while ASKED or LEFT */
 };
@@ -38,9 +43,12 @@ struct subscriptions {
 
 /* Wants `subscription`; one entry for each filter, the last options win. 0, or
  * -1: no memory. */
-int subscriptions_add(struct subscriptions *set, const struct subscription *subscription);
+int subscriptions_add(struct subscriptions *set, const struct subscription *subscription, enum subscription_owner owner);
 
-/* No longer wants `filter`. */
+/* `owner` no longer wants `filter`: it goes if nobody else does. */
+void subscriptions_drop(struct subscriptions *set, const char *filter, enum subscription_owner owner);
+
+/* Nobody wants it any more. */
 void subscriptions_remove(struct subscriptions *set, const char *filter);
 
 /* Gives the subscriptions_text() of an earlier process, for the first greeting.

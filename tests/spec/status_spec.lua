@@ -79,7 +79,7 @@ describe("status:", function()
 		assert.truthy(text:match("core%s+up%s+%d+ s%s+mqtt://127.0.0.1:" .. g.uplink.port))
 		assert.truthy(text:match("core%s+0%s+30%s+30%s+0%s+0\n"))
 		assert.truthy(text:match("field%s+30%s+0%s+0%s+0%s+0\n"))
-		assert.truthy(text:match("rules.lua%s+%d+%s+0%s+%d+ KB%s+0 B\n"))
+		assert.truthy(text:match("rules.lua%s+%d+%s+0%s+%d+ KB%s+0 B%s+0\n"))
 		for line in text:gmatch("[^\n]+") do
 			assert(#line <= 80 or line:find("^store"), line)
 		end

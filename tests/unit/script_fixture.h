@@ -16,7 +16,7 @@
 extern struct buffer logged;
 
 const char *log_read(void);
-bool saw(const char *text); /* `text` was logged; forgets the log */
+bool saw(const char *text); /* `text` was logged since the script was opened */
 bool silent(void);          /* nothing was */
 
 /* ---- the host ---- */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sources.h"
 #include "test.h"
 
 static void opens_and_names_itself(void)
@@ -69,6 +70,71 @@ static void names_long_paths_in_full(void)
 	CHECK(!script_open(path_in(name), 1, limits, &host, load_error, sizeof load_error));
 	CHECK(!strncmp(load_error, expected, strlen(expected)));
 	CHECK(unlink(path_in(name)) == 0);
+}
+
+static void skips_what_is_no_lua(void)
+{
+	CHECK(refused("\xef\xbb\xbfx = = 1", 60000, ":1: unexpected symbol"));
+	CHECK(refused("#!/usr/bin/lua\nx = = 1", 60000, ":2: unexpected symbol"));
+	CHECK(refused("\xef\xbb\xbf# x\n\nx = = 1", 60000, ":3: unexpected symbol"));
+	script_close(open_script("#"));
+	script_close(open_script(""));
+	script_close(open_script("\xef\xbb\xbf"));
+}
+
+/* The texts are kept, whatever becomes of the files, and nothing is logged twice. */
+static void opens_again_as_it_was(void)
+{
+	struct script_limits limits = { 8 << 20, 60000, 0 };
+	struct sources sources;
+	struct script *script;
+
+	write_file("word.lua", "log.info('module') return 'old'", 31);
+	script = open_script("function on_message() mqtt.pub('w', require('word')) end log.info('chunk') require('word')"
+	                     " function on_mesage() end");
+	CHECK(saw("chunk") && !script_sources_changed(script));
+	write_file("word.lua", "error('broken')", 15);
+	write_file("rules.lua", "error('broken')", 15);
+	CHECK(script_sources_changed(script));
+	script_take_sources(script, &sources);
+	script_close(script);
+	logged.size = 0;
+	script = script_open_again(path_in("rules.lua"), &sources, 42, limits, &host, load_error, sizeof load_error);
+	CHECK(script && silent());
+	message(script, "t", "");
+	CHECK(did("pub core w=old q1 #1;") && script_sources_changed(script));
+	script_close(script);
+	CHECK(unlink(path_in("word.lua")) == 0);
+}
+
+static void start_says_what_failed(void)
+{
+	struct script *script = open_script("function on_start() error('no') end");
+	const char *failure = script_start(script);
+
+	CHECK(failure && strstr(failure, "rules.lua:1: no") && saw("on_start: "));
+	script_close(script);
+	script = open_script("x = 1");
+	CHECK(!script_start(script));
+	script_close(script);
+}
+
+static void limits_can_change(void)
+{
+	struct script *script = open_or_abort("function on_message() local t = {} for i = 1, 1e5 do t[i] = i end mqtt.pub('t', 1) end"
+	                                      " function on_connect() while true do end end", 0, 0);
+
+	message(script, "t", "");
+	CHECK(did("pub core t=1 q1 #1;"));
+	script_set_limits(script, (struct script_limits){ 500000, 20, 0 });
+	message(script, "t", "");
+	CHECK(did("") && saw("not enough memory (limit 500000 bytes)"));
+	script_connect(script, "core");
+	CHECK(saw("used more than 20 ms of CPU time"));
+	script_set_limits(script, (struct script_limits){ 8 << 20, 60000, 0 });
+	message(script, "t", "");
+	CHECK(did("pub core t=1 q1 #2;"));
+	script_close(script);
 }
 
 static void checking_only_compiles(void)
@@ -330,6 +396,10 @@ int main(void)
 	RUN(opens_and_names_itself);
 	RUN(refuses_to_load_what_is_wrong);
 	RUN(names_long_paths_in_full);
+	RUN(skips_what_is_no_lua);
+	RUN(opens_again_as_it_was);
+	RUN(start_says_what_failed);
+	RUN(limits_can_change);
 	RUN(checking_only_compiles);
 	RUN(little_memory_is_an_error);
 	RUN(all_or_nothing);

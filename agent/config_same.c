@@ -1,0 +1,106 @@
+/* Whether two configurations of a link make the same connection: then one can take the
+ * other's place without a reconnect.
+ */
+#include <string.h>
+
+#include "config.h"
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_urls(const struct link_config *a, const struct link_config *b)
+{
+	if (a->n_urls != b->n_urls)
+		return false;
+	for (size_t i = 0; i < a->n_urls; i++) {
+		const struct url *x = &a->urls[i], *y = &b->urls[i];
+
+		if (x->tls != y->tls || x->port != y->port || !same_text(x->host, y->host) ||
+		    !same_text(x->username, y->username) || !same_text(x->password, y->password))
+			return false;
+	}
+	return true;
+}
+
+static bool same_announcement(const struct announcement *a, const struct announcement *b)
+{
+	if (!same_text(a->topic, b->topic))
+		return false;
+	if (!a->topic)
+		return true;
+	return a->qos == b->qos && a->retain == b->retain && a->payload_size == b->payload_size &&
+	       (a->payload_size == 0 || memcmp(a->payload, b->payload, a->payload_size) == 0);
+}
+
+static bool same_tls(const struct tls_config *a, const struct tls_config *b)
+{
+	return same_text(a->ca, b->ca) && same_text(a->capath, b->capath) && same_text(a->cert, b->cert) &&
+	       same_text(a->key, b->key) && same_text(a->key_password, b->key_password) &&
+	       same_text(a->ciphers, b->ciphers) && same_text(a->version, b->version) && same_text(a->alpn, b->alpn) &&
+	       same_text(a->psk, b->psk) && same_text(a->identity, b->identity) && a->insecure == b->insecure;
+}
+
+static bool same_socks5(const struct socks5_config *a, const struct socks5_config *b)
+{
+	return same_text(a->host, b->host) && same_text(a->username, b->username) && same_text(a->password, b->password) &&
+	       a->port == b->port;
+}
+
+static bool same_session(const struct link_config *a, const struct link_config *b)
+{
+	return same_text(a->client_id, b->client_id) && same_text(a->username, b->username) &&
+	       same_text(a->password, b->password) && a->version == b->version && a->clean_session == b->clean_session &&
+	       a->session_expiry_ms == b->session_expiry_ms && a->keepalive_ms == b->keepalive_ms &&
+	       a->receive_maximum == b->receive_maximum && a->window == b->window;
+}
+
+bool config_link_same_connection(const struct link_config *a, const struct link_config *b)
+{
+	return same_urls(a, b) && same_session(a, b) && same_announcement(&a->will, &b->will) &&
+	       same_announcement(&a->birth, &b->birth) && same_tls(&a->tls, &b->tls) && same_socks5(&a->socks5, &b->socks5) &&
+	       same_text(a->bind, b->bind);
+}
+
+static bool same_subscriptions(const struct link_config *a, const struct link_config *b)
+{
+	if (a->n_subscriptions != b->n_subscriptions)
+		return false;
+	for (size_t i = 0; i < a->n_subscriptions; i++) {
+		const struct subscription *x = &a->subscriptions[i], *y = &b->subscriptions[i];
+
+		if (!same_text(x->filter, y->filter) || x->qos != y->qos || x->no_local != y->no_local ||
+		    x->retain_as_published != y->retain_as_published || x->retain_handling != y->retain_handling)
+			return false;
+	}
+	return true;
+}
+
+bool config_link_same(const struct link_config *a, const struct link_config *b)
+{
+	const struct queue_config *x = &a->queue, *y = &b->queue;
+
+	return config_link_same_connection(a, b) && same_subscriptions(a, b) && a->is_default == b->is_default &&
+	       a->reconnect_min_ms == b->reconnect_min_ms && a->reconnect_max_ms == b->reconnect_max_ms &&
+	       a->ack_timeout_ms == b->ack_timeout_ms && x->max_bytes == y->max_bytes && x->max_messages == y->max_messages &&
+	       x->ttl_ms == y->ttl_ms && x->overflow == y->overflow && x->live_first == y->live_first && x->rate == y->rate;
+}
+
+void config_link_merge(struct link_config *link, struct link_config *from)
+{
+	struct subscription *subscriptions = link->subscriptions;
+	size_t n = link->n_subscriptions;
+
+	link->subscriptions = from->subscriptions;
+	link->n_subscriptions = from->n_subscriptions;
+	link->is_default = from->is_default;
+	link->reconnect_min_ms = from->reconnect_min_ms;
+	link->reconnect_max_ms = from->reconnect_max_ms;
+	link->ack_timeout_ms = from->ack_timeout_ms;
+	link->queue = from->queue;
+	link->bytes = from->bytes;
+	from->subscriptions = subscriptions;
+	from->n_subscriptions = n;
+	config_link_free(from);
+}
