@@ -17,6 +17,7 @@
 #include "run.h"
 
 #define GIVE_UP_MS (INT64_C(24) * 3600 * 1000) /* nothing was delivered for so long, at the end */
+#define ARRIVALS_MAX 20000 /* each of up to a window of messages */
 
 /* A link goes up or down by an outage. */
 struct turn_of_link {
@@ -194,6 +195,18 @@ static int64_t since_start(int64_t monotonic_ms)
 	return monotonic_ms == INT64_MAX ? INT64_MAX : monotonic_ms - CLOCK_SIMULATED_MS;
 }
 
+/* On a network without delay on_sent() could publish for ever, and time would never go on. */
+static void arrive(struct play *play, int64_t due_ms)
+{
+	go_to(due_ms);
+	play->arrivals = play->arrived_ms == due_ms ? play->arrivals + 1 : 0;
+	play->arrived_ms = due_ms;
+	if (play->arrivals == ARRIVALS_MAX)
+		fail(play, "what is published when something was sent never comes to an end", "");
+	else
+		network_arrive(play->network);
+}
+
 static void on_idle(void *arg, int64_t until_ms)
 {
 	struct play *play = arg;
@@ -208,8 +221,7 @@ static void on_idle(void *arg, int64_t until_ms)
 	if (!play->over && due_ms == INT64_MAX && is_over(play, next_ms, timer_ms)) {
 		end(play);
 	} else if (due_ms <= timer_ms && due_ms <= next_ms) {
-		go_to(due_ms);
-		network_arrive(play->network);
+		arrive(play, due_ms);
 	} else if (next_ms > timer_ms) {
 		go_to(timer_ms);
 	} else {

@@ -56,6 +56,8 @@ struct play {
 	size_t n_turns, next_turn;
 	size_t unread;        /* at the end: brought, and no link has taken it */
 	int64_t last_ms;      /* when the last line happened, since the start */
+	int64_t arrived_ms;   /* the last time that acknowledgements arrived, */
+	unsigned arrivals;    /* and how often it was that time */
 	int64_t delivered_ms; /* the last time that anything was */
 	bool over;
 	char directory[512];

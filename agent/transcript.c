@@ -343,8 +343,8 @@ static void on_failed(void *arg, const struct script *script, const char *where,
 struct known_entry {
 	struct known_entry *next;
 	uint32_t script;
-	size_t key_size, value_size;
-	char *value;
+	size_t key_size;
+	char *value; /* as JSON: equal tables may be kept in any order */
 	char key[];
 };
 
@@ -386,26 +386,35 @@ static int by_key(const void *a, const void *b)
 	return order != 0 ? order : (one->size > other->size) - (one->size < other->size);
 }
 
-/* False if that is what was printed last. */
-static bool is_news(struct transcript *transcript, uint32_t script, struct bytes key, struct bytes value)
+static struct known_entry *known_entry(struct transcript *transcript, uint32_t script, struct bytes key)
 {
 	struct known_entry *known = transcript->known;
 
 	while (known && (known->script != script || known->key_size != key.size || memcmp(known->key, key.data, key.size) != 0))
 		known = known->next;
-	if (!known) {
-		known = calloc(1, sizeof *known + key.size);
-		if (!known)
-			return true;
-		*known = (struct known_entry){.next = transcript->known, .script = script, .key_size = key.size};
-		memcpy(known->key, key.data, key.size);
-		transcript->known = known;
+	if (known || !(known = calloc(1, sizeof *known + key.size)))
+		return known;
+	*known = (struct known_entry){.next = transcript->known, .script = script, .key_size = key.size};
+	memcpy(known->key, key.data, key.size);
+	transcript->known = known;
+	return known;
+}
+
+/* False if that is what was printed last. */
+static bool is_news(struct transcript *transcript, uint32_t script, struct bytes key, struct bytes value)
+{
+	struct known_entry *known = known_entry(transcript, script, key);
+	json_t *object = jsonl_value(value);
+	char *text = json_dumps(object, JSON_COMPACT | JSON_ENCODE_ANY);
+	bool same = known && text && strcmp(known->value ? known->value : "null", text) == 0;
+
+	json_decref(object);
+	if (same || !known) {
+		free(text);
+		return !same;
 	}
-	if (known->value_size == value.size && (value.size == 0 || memcmp(known->value, value.data, value.size) == 0))
-		return false;
 	free(known->value);
-	known->value = (char *)(uintptr_t)copy_of(value).data;
-	known->value_size = known->value ? value.size : 0;
+	known->value = text;
 	return true;
 }
 

@@ -238,10 +238,11 @@ describe("tidegate test", function()
 				state.n = (state.n or 0) + 1
 				state.seen = state.seen or {}
 				state.seen[topic] = payload
+				state.always = { a = 1, b = { 2 } }
 				if payload == "forget" then
 					for key in pairs(state.seen) do state.seen[key] = nil end
 					state.n = nil
-					print(next(state) == "seen" and "seen", next(state.seen))
+					print(next(state), next(state.seen))
 				end
 				metric.counter("seen", { topic = topic }):inc()
 				if payload == "bad" then error("no") end
@@ -257,18 +258,28 @@ describe("tidegate test", function()
 message      field b x
   state      n = 1
   state      seen = {"b":"x"}
+  state      always = {"a":1,"b":[2]}
 message      field a bad
 message      field a y
   state      n = 2
   state      seen = {"a":"y","b":"x"}
 message      field a forget
-  log        info: seen    nil
+  log        info: always    nil
   state      n = null
   state      seen = {}
 stop
 metric       seen{topic="a"} 3
 metric       seen{topic="b"} 1
 ]], (out:gsub("%f[^\n%z] +0%.000  ", ""):gsub("up +%a+\n", ""):gsub("  error.-\n(message )", "%1")))
+	end)
+
+	it("ends where rules would go on for ever", function()
+		local _, code, err = events([[
+			function on_message() mqtt.pub("out", "") end
+			function on_sent() mqtt.pub("out", "") end
+		]], '{"topic":"a"}')
+		assert.equal("tidegate: what is published when something was sent never comes to an end\n", err)
+		assert.equal(1, code)
 	end)
 
 	it("goes through state as through any table", function()
