@@ -1,36 +1,21 @@
 /* Dead letters, compiled with room for 4 of them or 100 bytes. Links SQLite and
  * nothing of the agent. */
-#include <string.h>
-#include <unistd.h>
-
-#include "bad_disk.h"
+#include "bad_store.h"
 #include "dead.h"
-#include "test.h"
 
-static char directory[] = "/tmp/tidegate-dead-XXXXXX";
-static char path[128], err[512];
-static struct store *store;
 static struct dead *dead;
-static enum bad_disk disk;
-static struct participant bad_disk;
 
 static void shut(void)
 {
 	dead_close(dead);
-	if (store)
-		store_leave(store, &bad_disk);
-	store_close(store);
 	dead = NULL;
-	store = NULL;
+	shut_store();
 }
 
 static void open_again(void)
 {
 	shut();
-	disk = DISK_GOOD;
-	store = store_open(path, STORE_OFF, err, sizeof err);
-	REQUIRE(store != NULL);
-	bad_disk_join(store, &bad_disk, &disk);
+	open_store();
 	dead = dead_open(store, err, sizeof err);
 	REQUIRE(dead != NULL);
 }
@@ -38,8 +23,7 @@ static void open_again(void)
 static void begin(void)
 {
 	shut();
-	snprintf(path, sizeof path, "%s/queue.db", directory);
-	unlink(path);
+	remove_store();
 	open_again();
 }
 
@@ -57,11 +41,6 @@ static uint64_t add_lost(const char *payload, unsigned *lost)
 static uint64_t add(const char *payload)
 {
 	return add_lost(payload, NULL);
-}
-
-static void commit(void)
-{
-	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
 }
 
 /* The payloads, oldest first. */
@@ -323,10 +302,7 @@ static void keeps_all_while_commits_fail(void)
 
 int main(void)
 {
-	char command[256];
-
-	if (!mkdtemp(directory))
-		return 1;
+	bad_store_begin();
 	RUN(keeps_every_field);
 	RUN(is_unsafe_until_committed);
 	RUN(loses_only_what_was_not_committed);
@@ -338,8 +314,5 @@ int main(void)
 	RUN(may_be_changed_while_visited);
 	RUN(keeps_all_while_commits_fail);
 	shut();
-	snprintf(command, sizeof command, "rm -rf %s", directory);
-	if (system(command) != 0)
-		return 1;
-	return test_end();
+	return bad_store_end();
 }

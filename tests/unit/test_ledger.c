@@ -1,36 +1,21 @@
 /* The loss ledger, compiled with room for 4 records. Links SQLite and nothing of
  * the agent. */
-#include <string.h>
-#include <unistd.h>
-
-#include "bad_disk.h"
+#include "bad_store.h"
 #include "ledger.h"
-#include "test.h"
 
-static char directory[] = "/tmp/tidegate-ledger-XXXXXX";
-static char path[128], err[512];
-static struct store *store;
 static struct ledger *ledger;
-static enum bad_disk disk;
-static struct participant bad_disk;
 
 static void shut(void)
 {
 	ledger_close(ledger);
-	if (store)
-		store_leave(store, &bad_disk);
-	store_close(store);
 	ledger = NULL;
-	store = NULL;
+	shut_store();
 }
 
 static void open_again(void)
 {
 	shut();
-	disk = DISK_GOOD;
-	store = store_open(path, STORE_OFF, err, sizeof err);
-	REQUIRE(store != NULL);
-	bad_disk_join(store, &bad_disk, &disk);
+	open_store();
 	ledger = ledger_open(store, err, sizeof err);
 	REQUIRE(ledger != NULL);
 }
@@ -38,8 +23,7 @@ static void open_again(void)
 static void begin(void)
 {
 	shut();
-	snprintf(path, sizeof path, "%s/queue.db", directory);
-	unlink(path);
+	remove_store();
 	open_again();
 }
 
@@ -54,11 +38,6 @@ static int lose(const char *link, const char *topic, const char *reason, uint64_
 	                                         .last_time_ms = 1000 + (int64_t)seq,
 	                                         .count = 1,
 	                                         .bytes = 10});
-}
-
-static void commit(void)
-{
-	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
 }
 
 /* The records as text: "link topic reason first-last count reported". */
@@ -313,10 +292,7 @@ static void takes_a_ledger_of_a_version_that_keeps_more(void)
 
 int main(void)
 {
-	char command[256];
-
-	if (!mkdtemp(directory))
-		return 1;
+	bad_store_begin();
 	RUN(merges_what_is_alike);
 	RUN(survives_a_restart_once_committed);
 	RUN(is_unsafe_until_committed);
@@ -329,8 +305,5 @@ int main(void)
 	RUN(widens_a_long_topic);
 	RUN(takes_a_ledger_of_a_version_that_keeps_more);
 	shut();
-	snprintf(command, sizeof command, "rm -rf %s", directory);
-	if (system(command) != 0)
-		return 1;
-	return test_end();
+	return bad_store_end();
 }
