@@ -32,8 +32,9 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 
 # ---- what is built of what ----
 
-STORE_SOURCES = store/dead.c store/entry.c store/flight.c store/lane.c store/ledger.c store/notes.c store/quarantine.c \
-                store/queue.c store/rows.c store/salvage.c store/schema.c store/state.c store/store.c
+STORE_SOURCES = store/cell.c store/check.c store/dead.c store/entry.c store/flight.c store/forest.c store/image.c \
+                store/lane.c store/ledger.c store/notes.c store/quarantine.c store/queue.c store/rows.c \
+                store/salvage.c store/schema.c store/state.c store/store.c
 AGENT_SOURCES = agent/answer.c agent/api_base.c agent/api_json.c agent/api_metric.c agent/api_mqtt.c \
                 agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c agent/api_timer.c \
                 agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_reload.c \
@@ -51,7 +52,7 @@ AGENT_SOURCES = agent/answer.c agent/api_base.c agent/api_json.c agent/api_metri
                 agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c agent/sources.c \
                 agent/state_table.c agent/states.c agent/status.c agent/subscriptions.c agent/timers.c agent/topic.c \
                 agent/transcript.c agent/upkeep.c agent/value.c
-STORE_TESTS   = test_dead test_ledger test_queue test_salvage test_state test_store
+STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test_salvage test_state test_store
 SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_state \
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_link test_config_same \
@@ -136,10 +137,13 @@ $(BUILD)/tests/test_store $(BUILD)/tests/test_state: $(BUILD)/tests/%: tests/uni
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(BUILD)/libstore.a $(SQLITE_LIBS)
 
-# Waits little for locks that will not go.
-$(BUILD)/tests/test_salvage: tests/unit/test_salvage.c $(STORE_SOURCES) Makefile
+# Waits little for locks that will not go; and few messages make a large database.
+DAMAGED_TESTS = $(BUILD)/tests/test_check $(BUILD)/tests/test_quarantine $(BUILD)/tests/test_salvage
+
+$(DAMAGED_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(STORE_SOURCES) Makefile
 	@mkdir -p $(@D)
-	$(COMPILE) -Itests/unit -DLOCK_WAIT_MS=300 $(LDFLAGS) -o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
+	$(COMPILE) -Itests/unit -DLOCK_WAIT_MS=300 -DCHECK_BYTES_MAX=200000 -DQUEUE_READY_MESSAGES=4 $(LDFLAGS) \
+		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
 
 # With a tiny read-ahead, so that every path between memory and disk is taken.
 $(BUILD)/tests/test_queue: tests/unit/test_queue.c $(STORE_SOURCES) Makefile

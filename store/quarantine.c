@@ -92,9 +92,10 @@ static void leave(const struct place *place)
 
 /* ---- the old database ---- */
 
-/* Opens it, alone, to be read as it is. *database is NULL afterwards if nothing can be
- * read in it. 0, or -1 if it is in use. */
-static int open_old(const struct place *place, const struct stat *status, sqlite3 **database, char *err, size_t err_size)
+/* Takes SQLite's lock on it, as far as it goes, and has a transaction undone that a crash
+ * has left. *database is NULL afterwards if it makes no sense to SQLite. 0, or -1 if it is in use. */
+static int lock_old(const struct place *place, const struct stat *status, sqlite3 **database, char *err,
+                    size_t err_size)
 {
 	int result;
 
@@ -103,23 +104,16 @@ static int open_old(const struct place *place, const struct stat *status, sqlite
 		return 0;
 	result = sqlite3_open_v2(place->path, database, SQLITE_OPEN_READWRITE, NULL);
 	if (result == SQLITE_OK) {
-		/* Errors in the schema do not keep it from reading the rest. */
 		sqlite3_db_config(*database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
 		sqlite3_busy_timeout(*database, LOCK_WAIT_MS);
-		sqlite3_exec(*database,
-		             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA writable_schema = ON; PRAGMA trusted_schema = OFF;"
-		             "PRAGMA cell_size_check = ON", NULL, NULL, NULL);
-		result = sqlite3_exec(*database, "BEGIN EXCLUSIVE", NULL, NULL, NULL);
+		result = sqlite3_exec(*database, "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE", NULL, NULL, NULL);
 	}
 	if ((result & 0xff) == SQLITE_BUSY) {
 		store_fail(err, err_size, IN_USE);
 		sqlite3_close(*database);
 		return -1;
 	}
-	if (result == SQLITE_OK) {
-		sqlite3_exec(*database, "PRAGMA query_only = ON; SELECT 1 FROM sqlite_schema", NULL, NULL, NULL);
-		sqlite3_exec(*database, "PRAGMA cache_size = -1024", NULL, NULL, NULL);
-	} else {
+	if (result != SQLITE_OK) {
 		sqlite3_close(*database);
 		*database = NULL;
 	}
@@ -159,8 +153,8 @@ static int complete(struct store *store, const struct store_salvage *salvaged)
 }
 
 /* Whatever a crash leaves of it is swept away: so nothing is synced before all is there. */
-static int build(const struct place *place, sqlite3 *old, const struct stat *status, struct store_salvage *salvaged,
-                 char *err, size_t err_size)
+static int build(const struct place *place, const struct image *old, const struct stat *status,
+                 struct store_salvage *salvaged, char *err, size_t err_size)
 {
 	struct store store = {0};
 	int result = -1;
@@ -168,7 +162,7 @@ static int build(const struct place *place, sqlite3 *old, const struct stat *sta
 	if (remove_building(place) == 0 && open_building(place, &store, SQLITE_OPEN_CREATE) == 0 &&
 	    chmod(place->building, status->st_mode & 0777) == 0 &&
 	    store_exec(&store, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1024") == 0 &&
-	    schema_create(&store) == 0 && salvage_copy(old, &store, (uint64_t)status->st_size, salvaged) == 0 &&
+	    schema_create(&store) == 0 && salvage_copy(old, &store, salvaged) == 0 &&
 	    complete(&store, salvaged) == 0)
 		result = 0;
 	else
@@ -253,26 +247,39 @@ static int finish(const struct place *place, const char *name, char *err, size_t
 
 /* ---- */
 
+/* In this order: closing a file gives up the locks on it. */
+static void unlock_old(sqlite3 *database, struct image *image)
+{
+	sqlite3_close(database);
+	image_close(image);
+}
+
 static int replace(const struct place *place, const struct stat *seen, const char *why, char *err, size_t err_size)
 {
 	struct store_salvage salvaged = {0};
 	char name[PATH_SIZE];
 	struct stat status;
+	struct image image;
 	sqlite3 *old;
 	int result;
 
 	if (lstat(place->path, &status) < 0 || status.st_ino != seen->st_ino || status.st_dev != seen->st_dev ||
 	    exists(place->building, ""))
 		return 0; /* somebody was quicker */
-	if (open_old(place, &status, &old, err, err_size) < 0)
+	if (lock_old(place, &status, &old, err, err_size) < 0)
 		return -1;
+	if (image_open(&image, place->path) < 0) {
+		sqlite3_close(old);
+		store_fail(err, err_size, "out of memory");
+		return -1;
+	}
 	choose_name(place->path, &status, name, sizeof name);
 	snprintf(salvaged.moved_to, sizeof salvaged.moved_to, "%.255s", base_name(name));
 	snprintf(salvaged.why, sizeof salvaged.why, "%s", why);
-	result = build(place, old, &status, &salvaged, err, err_size);
+	result = build(place, &image, &status, &salvaged, err, err_size);
 	if (result == 0)
 		result = finish(place, salvaged.moved_to, err, err_size);
-	sqlite3_close(old);
+	unlock_old(old, &image);
 	return result;
 }
 

@@ -190,17 +190,19 @@ int rows_load(struct rows *rows, int64_t after, int64_t to, bool (*take)(void *a
               bool *complete)
 {
 	bool more = true;
-	int step = SQLITE_ROW;
+	int step;
 
 	*complete = false;
 	sqlite3_bind_int64(rows->load, 1, after);
-	while (more && (step = sqlite3_step(rows->load)) == SQLITE_ROW) {
+	while ((step = sqlite3_step(rows->load)) == SQLITE_ROW) {
 		int64_t key = sqlite3_column_int64(rows->load, 0);
 
 		if (!is_sane(rows, key, after)) {
 			step = SQLITE_CORRUPT;
 			break;
 		}
+		if (!more)
+			break; /* only its key was of interest: a wrong one before it would be above it */
 		*complete = key > to;
 		more = !*complete && take(arg, entry_from(rows->load));
 		after = key;

@@ -1,387 +1,397 @@
 /* Copies what can still be read of a damaged database into a new one.
  *
- * Rows are read in order of their keys. Where a page cannot be read, reading goes on
- * behind it: the first key beyond is found by trying keys ever further away, then by
- * halving. SQLite finds its way to each from the top, so only what hangs below the
- * damaged page is lost. Nothing that is read is trusted. */
+ * SQLite finds nothing where the text of the schema is damaged, and nothing below a
+ * damaged page. But our tables are known, and pages are found without it (forest.h): of
+ * the old schema only the roots are asked for. Nothing that is read is trusted. */
 #include "salvage.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "forest.h"
 #include "schema.h"
 
-#define PROBES_MAX 500000 /* keys tried behind unreadable places, all in all: bounds the time */
-#define COLUMNS_MAX 16
 #define LINKS_MAX 1024
-#define PRIORITY_MAX 10
 #define SEQ_BITS 59                 /* of a queue's key: seq - priority * 2^59 */
 #define SEQ_SANE (INT64_C(1) << 48) /* no gateway gets there */
+#define NAME_SIZE 32                /* of a table */
+
+/* ---- our tables ---- */
+
+#define SHAPE_SCHEMA "tttiT"
+#define SHAPE_QUEUE "kbBBBiiiii"
+#define INSERT_QUEUE "INSERT OR IGNORE INTO queue_%u VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+
+enum { META, LINK, NAME, LINK_INDEX, NAME_INDEX, NOTE, LOSS, LOSS_TOTAL, DEAD, STATE, TABLES };
+
+/* `insert`: what the new database makes of a row. Names are twice in the file: what the
+ * table does not know may be in its index. */
+static const struct table {
+	const char *name, *shape;
+	bool keyed;
+	const char *insert;
+} tables[TABLES] = {
+        [META] = {"meta", "ta", false, NULL},
+        [LINK] = {"link", "kt", true, "INSERT OR IGNORE INTO link VALUES (?1, ?2)"},
+        [NAME] = {"name", "kt", true, "INSERT OR IGNORE INTO name VALUES (?1, ?2)"},
+        [LINK_INDEX] = {"sqlite_autoindex_link_1", "ti", false, "INSERT OR IGNORE INTO link VALUES (?2, ?1)"},
+        [NAME_INDEX] = {"sqlite_autoindex_name_1", "ti", false, "INSERT OR IGNORE INTO name VALUES (?2, ?1)"},
+        [NOTE] = {"note", "tt", false, "INSERT OR IGNORE INTO note VALUES (?1, ?2)"},
+        [LOSS] = {"loss", "ktttiiiiiii", true,
+                  "INSERT OR IGNORE INTO loss VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"},
+        [LOSS_TOTAL] = {"loss_total", "tti", false, "INSERT OR IGNORE INTO loss_total VALUES (?1, ?2, ?3)"},
+        [DEAD] = {"dead", "ktttiiiibbb", true,
+                  "INSERT OR IGNORE INTO dead VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"},
+        [STATE] = {"state", "ibb", false, "INSERT OR IGNORE INTO state VALUES (?1, ?2, ?3)"},
+};
+
+struct link_queue {
+	uint32_t id, root;
+	int tree;
+};
 
 struct salvage {
-	sqlite3 *from;
+	struct forest forest;
 	struct store *to;
-	int64_t seq_end; /* no sequence number is at or above it */
-	int64_t seq_top; /* the highest found */
-	uint64_t messages, gaps, rows_max;
-	unsigned probes;
+	uint32_t roots[TABLES]; /* of our tables in the old file; 0: not found */
+	int trees[TABLES], schema;
+	struct link_queue queues[LINKS_MAX];
+	size_t n;
+	bool ours;
+	int64_t limit, times; /* as the old file says */
+	int64_t seq_end;      /* no sequence number is at or above it */
+	int64_t seq_top;      /* the highest found */
+	uint64_t messages;
+	sqlite3_stmt *apart; /* a queue of their own for messages of which it is not known whose they are */
 };
 
-/* One table on both sides. */
-struct copy {
+/* Where rows go. */
+struct target {
 	struct salvage *salvage;
-	sqlite3_stmt *select, *insert;
-	int columns;
-	bool queue; /* its keys hold sequence numbers */
-	uint64_t rows, copied;
+	const char *shape;
+	sqlite3_stmt *insert; /* NULL: to what is set apart */
+	bool queue;           /* its keys hold sequence numbers */
+	bool link;            /* its keys are those of queues */
+	bool again;           /* most of it is there already */
 };
 
-/* What the old side says is damage, except that there is no memory. What the new
- * side says ends it all. */
-static bool is_damage(int step)
+/* ---- values ---- */
+
+/* Texts and bytes are what they must be, not what they claim: a name that is no text is not found. */
+static int bind(sqlite3_stmt *to, int at, char shape, const struct column *column, const unsigned char *record)
 {
-	return step != SQLITE_ROW && step != SQLITE_DONE && (step & 0xff) != SQLITE_NOMEM;
-}
+	const char *bytes = (const char *)record + column->at;
 
-static int prepare(sqlite3 *database, sqlite3_stmt **statement, char *sql)
-{
-	int result = sql ? sqlite3_prepare_v2(database, sql, -1, statement, NULL) : SQLITE_NOMEM;
-
-	sqlite3_free(sql);
-	return result;
-}
-
-/* ---- one row ---- */
-
-/* Texts byte by byte: the encoding that the old file claims is not trusted either. */
-static int copy_value(sqlite3_stmt *to, int at, sqlite3_stmt *from, int column)
-{
-	switch (sqlite3_column_type(from, column)) {
-	case SQLITE_INTEGER:
-		return sqlite3_bind_int64(to, at, sqlite3_column_int64(from, column));
-	case SQLITE_FLOAT:
-		return sqlite3_bind_double(to, at, sqlite3_column_double(from, column));
-	case SQLITE_NULL:
+	if (column->kind == VALUE_NULL)
 		return sqlite3_bind_null(to, at);
-	default:
-		break;
-	}
-	const char *data = sqlite3_column_blob(from, column);
-	sqlite3_uint64 size = (sqlite3_uint64)sqlite3_column_bytes(from, column);
-
-	if (sqlite3_column_type(from, column) == SQLITE_TEXT)
-		return sqlite3_bind_text64(to, at, data ? data : "", size, SQLITE_STATIC, SQLITE_UTF8);
-	return data ? sqlite3_bind_blob64(to, at, data, size, SQLITE_STATIC) : sqlite3_bind_zeroblob(to, at, 0);
+	if (column->kind == VALUE_INTEGER)
+		return sqlite3_bind_int64(to, at, column_integer(column, record));
+	if (shape == 't' || shape == 'T')
+		return sqlite3_bind_text64(to, at, bytes, column->size, SQLITE_STATIC, SQLITE_UTF8);
+	return column->size ? sqlite3_bind_blob64(to, at, bytes, column->size, SQLITE_STATIC)
+	                    : sqlite3_bind_zeroblob(to, at, 0);
 }
+
+/* A column's text, cut to `size`. */
+static void read_text(const struct row *row, unsigned i, char *text, size_t size)
+{
+	const struct column *column = &row->record->columns[i];
+	size_t length = column->size < size ? (size_t)column->size : size - 1;
+
+	memcpy(text, row->bytes + column->at, length);
+	text[length] = '\0';
+}
+
+/* As schema_meta_number(), which wrote it as a text or a number. */
+static int64_t read_number(const struct row *row, unsigned i)
+{
+	char text[24], *end;
+	int64_t number;
+
+	if (row->record->columns[i].kind == VALUE_INTEGER)
+		return column_integer(&row->record->columns[i], row->bytes);
+	if (row->record->columns[i].kind != VALUE_TEXT)
+		return 0;
+	read_text(row, i, text, sizeof text);
+	number = strtoll(text, &end, 10);
+	return *end ? 0 : number;
+}
+
+/* ---- what the old file is ---- */
+
+/* What the text of a table's definition calls it. */
+static void name_in_text(const struct row *row, char *name)
+{
+	char text[NAME_SIZE + 16];
+
+	*name = '\0';
+	if (row->record->columns[4].kind == VALUE_NULL)
+		return;
+	read_text(row, 4, text, sizeof text);
+	sscanf(text, "CREATE TABLE %31[a-z0-9_]", name);
+}
+
+/* A table's name is there three times: two of them are right. */
+static void find_name(const struct row *row, char *name)
+{
+	char again[NAME_SIZE], text[NAME_SIZE];
+
+	read_text(row, 1, name, NAME_SIZE);
+	read_text(row, 2, again, sizeof again);
+	name_in_text(row, text);
+	if (strcmp(again, text) == 0)
+		strcpy(name, text);
+}
+
+static struct link_queue *find_queue(struct salvage *salvage, uint32_t id)
+{
+	for (size_t i = 0; i < salvage->n; i++)
+		if (salvage->queues[i].id == id)
+			return &salvage->queues[i];
+	if (salvage->n == LINKS_MAX)
+		return NULL;
+	salvage->queues[salvage->n] = (struct link_queue){.id = id};
+	return &salvage->queues[salvage->n++];
+}
+
+static int take_schema(void *arg, const struct row *row)
+{
+	int64_t root = read_number(row, 3);
+	struct salvage *salvage = arg;
+	struct link_queue *queue;
+	char name[NAME_SIZE];
+	unsigned id = 0;
+	int end = 0;
+
+	find_name(row, name);
+	if (root < 2 || root > UINT32_MAX)
+		root = 0;
+	for (size_t i = 0; i < TABLES; i++)
+		if (strcmp(name, tables[i].name) == 0)
+			salvage->roots[i] = (uint32_t)root;
+	if (sscanf(name, "queue_%9u%n", &id, &end) == 1 && name[end] == '\0' && id > 0 && (queue = find_queue(salvage, id)))
+		queue->root = (uint32_t)root;
+	return 0;
+}
+
+static int take_meta(void *arg, const struct row *row)
+{
+	struct salvage *salvage = arg;
+	char key[24], text[40];
+	int64_t number = read_number(row, 1);
+
+	read_text(row, 0, key, sizeof key);
+	if (strncmp(key, "seq_limit", 9) == 0 && number > salvage->limit && number < SEQ_SANE / 16)
+		salvage->limit = number;
+	else if (strcmp(key, "salvages") == 0)
+		salvage->times = number;
+	else if (strcmp(key, "instance") == 0 && row->record->columns[1].kind == VALUE_TEXT) {
+		read_text(row, 1, text, sizeof text);
+		salvage->ours = salvage->ours || strlen(text) == 32;
+	}
+	return 0;
+}
+
+/* A database of another program may have tables of the same names. */
+static bool has_our_mark(struct forest *forest)
+{
+	return image_read(forest->image, 1, forest->bytes) && image_number(forest->bytes + 68) == APPLICATION_ID;
+}
+
+/* Its tables, and whether it is ours at all. */
+static int read_old(struct salvage *salvage)
+{
+	struct forest *forest = &salvage->forest;
+
+	salvage->schema = forest_add(forest, SHAPE_SCHEMA, true, 1);
+	if (salvage->schema < 0)
+		return -1;
+	forest_adopt(forest, SHAPE_SCHEMA, true);
+	if (forest_each(forest, (unsigned)salvage->schema, SHAPE_SCHEMA, take_schema, salvage) < 0)
+		return -1;
+	for (size_t i = 0; i < TABLES; i++)
+		if ((salvage->trees[i] = forest_add(forest, tables[i].shape, tables[i].keyed, salvage->roots[i])) < 0)
+			return -1;
+	salvage->ours = has_our_mark(forest);
+	return forest_each(forest, (unsigned)salvage->trees[META], tables[META].shape, take_meta, salvage);
+}
+
+/* ---- queues in the new database ---- */
+
+/* A queue needs a link. One whose name is lost gets a name that says so; another link
+ * may have got that name the last time. */
+static int create_queue(struct salvage *salvage, uint32_t id, sqlite3_stmt **insert)
+{
+	char sql[sizeof QUEUE_TABLE + 192];
+	int used = snprintf(sql, sizeof sql,
+	                    "INSERT OR IGNORE INTO link VALUES (%u, 'salvaged-%u');"
+	                    "INSERT OR IGNORE INTO link VALUES (%u, 'salvaged-%u-' || hex(randomblob(4)));",
+	                    id, id, id, id);
+
+	snprintf(sql + used, sizeof sql - (size_t)used, QUEUE_TABLE, id);
+	return store_exec(salvage->to, sql) < 0 ? -1 : store_prepare(salvage->to, insert, INSERT_QUEUE, id);
+}
+
+/* Its own queue if there is anything to set apart. */
+static sqlite3_stmt *set_apart(struct salvage *salvage)
+{
+	uint32_t id = 0;
+
+	for (size_t i = 0; i < salvage->n; i++)
+		id = salvage->queues[i].id > id ? salvage->queues[i].id : id;
+	if (!salvage->apart && create_queue(salvage, id + 1, &salvage->apart) < 0)
+		return NULL;
+	return salvage->apart;
+}
+
+/* ---- rows ---- */
 
 static int64_t seq_of(int64_t key)
 {
 	return key & ((INT64_C(1) << SEQ_BITS) - 1);
 }
 
-static bool key_is_sane(struct copy *copy, int64_t key)
+static bool key_is_sane(struct salvage *salvage, int64_t key)
 {
-	struct salvage *salvage = copy->salvage;
 	int64_t seq = seq_of(key);
 
-	if (!copy->queue)
-		return true;
 	if (seq == 0 || seq >= salvage->seq_end || key >= salvage->seq_end)
 		return false;
 	salvage->seq_top = seq > salvage->seq_top ? seq : salvage->seq_top;
 	return true;
 }
 
-/* The key comes first, then the columns. A row that the new table does not take is
- * a gap: of the same key as another, or without what it must have. */
-static int copy_row(struct copy *copy)
+static int insert_row(sqlite3_stmt *insert, const char *shape, const struct row *row)
 {
-	bool sane = key_is_sane(copy, sqlite3_column_int64(copy->select, 0));
-
-	for (int i = 0; sane && i < copy->columns; i++)
-		if (copy_value(copy->insert, i + 1, copy->select, i + 1) != SQLITE_OK)
-			return -1;
-	if (sane && store_step(copy->insert) < 0)
+	if (!insert)
 		return -1;
-	if (sane && sqlite3_changes(copy->salvage->to->database) > 0)
-		copy->copied++;
-	else
-		copy->salvage->gaps++;
+	sqlite3_clear_bindings(insert);
+	for (unsigned i = 0; i < row->record->n; i++)
+		if (bind(insert, (int)i + 1, shape[i], &row->record->columns[i], row->bytes) != SQLITE_OK)
+			return -1;
+	if (row->record->columns[0].kind == VALUE_NULL && sqlite3_bind_int64(insert, 1, row->key) != SQLITE_OK)
+		return -1;
+	return store_step(insert);
+}
+
+/* A link without a queue would be damage; if the schema is all there, it is the number
+ * of the link that is wrong. */
+static bool is_link(const struct salvage *salvage, int64_t id)
+{
+	bool known = false;
+
+	for (size_t i = 0; i < salvage->n; i++)
+		known = known || salvage->queues[i].id == id;
+	return known || (salvage->forest.trees[salvage->schema].incomplete && id > 0 && id < UINT32_MAX);
+}
+
+/* A row that the new table does not take is a gap: of the same key as another. */
+static int copy_row(void *arg, const struct row *row)
+{
+	struct target *target = arg;
+	struct salvage *salvage = target->salvage;
+	bool taken = false;
+
+	if (target->queue ? key_is_sane(salvage, row->key) : !target->link || is_link(salvage, row->key)) {
+		bool apart = target->queue && (row->apart || !target->insert);
+
+		if (insert_row(apart ? set_apart(salvage) : target->insert, target->shape, row) < 0)
+			return -1;
+		taken = sqlite3_changes(salvage->to->database) > 0;
+	}
+	salvage->messages += target->queue && taken;
+	salvage->forest.gaps += !taken && !target->again;
 	return 0;
 }
 
-/* ---- all rows ---- */
-
-static int seek(struct copy *copy, int64_t from)
+static int copy_table(struct salvage *salvage, unsigned i)
 {
-	sqlite3_reset(copy->select); /* what failed was told when it did */
-	sqlite3_bind_int64(copy->select, 1, from);
-	return sqlite3_step(copy->select);
-}
+	struct target target = {.salvage = salvage, .shape = tables[i].shape, .link = i == LINK, .again = i == LINK_INDEX || i == NAME_INDEX};
+	int result = -1;
 
-static bool is_readable(struct copy *copy, int64_t from)
-{
-	copy->salvage->probes++;
-	return !is_damage(seek(copy, from));
-}
-
-/* The next key to try, `*step` further on, which grows. In queues the keys of one
- * priority are close together and far from those of the next. False: that was the end. */
-static bool try_further(const struct copy *copy, int64_t *key, int64_t *step)
-{
-	int64_t first = -PRIORITY_MAX * (INT64_C(1) << SEQ_BITS);
-
-	if (*key > INT64_MAX - *step)
-		return false;
-	*key += *step;
-	*step += *step / 4 + 1;
-	if (!copy->queue)
-		return true;
-	if (*key < first || seq_of(*key) >= copy->salvage->seq_end) {
-		*key = *key < first ? first : *key - seq_of(*key) + (INT64_C(1) << SEQ_BITS);
-		*step = 1;
-	}
-	return *key < copy->salvage->seq_end;
-}
-
-/* The first key from `*from` on where reading works; false: there is none. */
-static bool find_end_of_gap(struct copy *copy, int64_t *from)
-{
-	int64_t bad = *from, good = *from, step = 1;
-
-	while (!is_readable(copy, good)) {
-		bad = good;
-		if (copy->salvage->probes > PROBES_MAX || !try_further(copy, &good, &step))
-			return false;
-	}
-	while (good > bad && (uint64_t)good - (uint64_t)bad > 1) {
-		int64_t middle = bad + (int64_t)(((uint64_t)good - (uint64_t)bad) / 2);
-
-		if (is_readable(copy, middle))
-			good = middle;
-		else
-			bad = middle;
-	}
-	*from = good;
-	return copy->salvage->probes <= PROBES_MAX;
-}
-
-/* Copies rows with keys from `*from` on until something cannot be read, and leaves
- * `*from` behind the last that could. What sqlite3_step() said last. */
-static int copy_readable(struct copy *copy, int64_t *from)
-{
-	int step;
-
-	for (step = seek(copy, *from); step == SQLITE_ROW; step = sqlite3_step(copy->select)) {
-		int64_t key = sqlite3_column_int64(copy->select, 0);
-
-		if (copy_row(copy) < 0)
-			return SQLITE_NOMEM;
-		if (key >= *from && key < INT64_MAX && key_is_sane(copy, key))
-			*from = key + 1;
-		if (copy->rows++ > copy->salvage->rows_max)
-			return SQLITE_DONE; /* pages that refer to each other in a circle */
-	}
-	return step;
-}
-
-static int copy_rows(struct copy *copy)
-{
-	int64_t from = INT64_MIN;
-
-	for (;;) {
-		int step = copy_readable(copy, &from);
-
-		if (step == SQLITE_DONE)
-			return 0;
-		if (!is_damage(step))
-			return -1;
-		copy->salvage->gaps++;
-		if (!find_end_of_gap(copy, &from))
-			return 0;
-	}
-}
-
-/* ---- a table ---- */
-
-static bool has_column(sqlite3 *database, const char *table, const char *column)
-{
-	sqlite3_stmt *statement = NULL;
-	bool found = prepare(database, &statement, sqlite3_mprintf("SELECT \"%w\".\"%w\" FROM \"%w\"", table, column, table)) ==
-	             SQLITE_OK;
-
-	sqlite3_finalize(statement);
-	return found;
-}
-
-/* The columns that both sides have, as SQL; NULL: none, or no memory. */
-static char *common_columns(struct copy *copy, const char *table)
-{
-	sqlite3_stmt *columns = NULL;
-	char *list = NULL;
-
-	if (prepare(copy->salvage->to->database, &columns, sqlite3_mprintf("SELECT name FROM pragma_table_info(%Q)", table)) ==
-	    SQLITE_OK)
-		while (sqlite3_step(columns) == SQLITE_ROW) {
-			const char *name = (const char *)sqlite3_column_text(columns, 0);
-
-			if (copy->columns == COLUMNS_MAX || !name || !has_column(copy->salvage->from, table, name))
-				continue;
-			list = list ? sqlite3_mprintf("%z, \"%w\"", list, name) : sqlite3_mprintf("\"%w\"", name);
-			copy->columns++;
-		}
-	sqlite3_finalize(columns);
-	return list;
-}
-
-static int prepare_copy(struct copy *copy, const char *table, const char *format)
-{
-	static const char marks[] = "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?";
-	char *columns = common_columns(copy, table);
-	int result = SQLITE_NOTFOUND;
-
-	if (columns &&
-	    prepare(copy->salvage->to->database, &copy->insert,
-	            sqlite3_mprintf("INSERT OR IGNORE INTO \"%w\" (%s) VALUES (%.*s)", table, columns, 2 * copy->columns - 1,
-	                            marks)) == SQLITE_OK)
-		result = prepare(copy->salvage->from, &copy->select, sqlite3_mprintf(format, columns, table));
-	sqlite3_free(columns);
-	return result == SQLITE_OK ? 0 : -1;
-}
-
-static void release_copy(struct copy *copy)
-{
-	sqlite3_finalize(copy->select);
-	sqlite3_finalize(copy->insert);
-}
-
-#define BY_ROWID "SELECT rowid, %s FROM \"%w\" WHERE rowid >= ?1 ORDER BY rowid"
-
-/* A table keyed by an integer. One that is not there is nothing to copy. */
-static int copy_table(struct salvage *salvage, const char *table)
-{
-	struct copy copy = {.salvage = salvage};
-	int result = 0;
-
-	if (prepare_copy(&copy, table, BY_ROWID) == 0)
-		result = copy_rows(&copy);
-	release_copy(&copy);
+	if (sqlite3_prepare_v2(salvage->to->database, tables[i].insert, -1, &target.insert, NULL) == SQLITE_OK)
+		result = forest_each(&salvage->forest, (unsigned)salvage->trees[i], tables[i].shape, copy_row, &target);
+	sqlite3_finalize(target.insert);
 	return result;
 }
 
-/* One direction of a table keyed by a text. */
-static int copy_texts(struct salvage *salvage, const char *table, const char *format)
-{
-	struct copy copy = {.salvage = salvage};
-	int step = SQLITE_DONE;
-
-	if (prepare_copy(&copy, table, format) == 0)
-		for (step = sqlite3_step(copy.select); step == SQLITE_ROW; step = sqlite3_step(copy.select)) {
-			if (copy_row(&copy) < 0) {
-				step = SQLITE_NOMEM;
-				break;
-			}
-			if (copy.rows++ > salvage->rows_max)
-				break;
-		}
-	release_copy(&copy);
-	return step == SQLITE_DONE ? 0 : is_damage(step) ? 1 : -1;
-}
-
-/* From one end and, if need be, from the other. */
-static int copy_from_both_ends(struct salvage *salvage, const char *table, const char *upward, const char *downward)
-{
-	uint64_t gaps = salvage->gaps;
-	int result = copy_texts(salvage, table, upward);
-
-	if (result == 1) {
-		result = copy_texts(salvage, table, downward);
-		salvage->gaps = gaps + 1;
-	}
-	return result < 0 ? -1 : 0;
-}
-
 /* Notes that vouch for messages which may be lost now are not kept. */
-static int copy_keyed_by_text(struct salvage *salvage)
+static int copy_tables(struct salvage *salvage)
 {
-	if (copy_from_both_ends(salvage, "note", "SELECT 0, %s FROM \"%w\" ORDER BY name",
-	                        "SELECT 0, %s FROM \"%w\" ORDER BY name DESC") < 0 ||
-	    store_exec(salvage->to, "DELETE FROM note WHERE name GLOB '" STORE_NOTE_RECEIVED " *'") < 0)
-		return -1;
-	return copy_from_both_ends(salvage, "loss_total", "SELECT 0, %s FROM \"%w\" ORDER BY link, reason",
-	                           "SELECT 0, %s FROM \"%w\" ORDER BY link DESC, reason DESC");
+	for (unsigned i = LINK; i < TABLES; i++) {
+		if (i != LINK_INDEX && i != NAME_INDEX) /* what they lack is in the tables */
+			forest_adopt(&salvage->forest, tables[i].shape, tables[i].keyed);
+		if (copy_table(salvage, i) < 0)
+			return -1;
+	}
+	return store_exec(salvage->to, "DELETE FROM note WHERE name GLOB '" STORE_NOTE_RECEIVED " *'");
 }
 
 /* ---- queues ---- */
 
-/* A queue needs a link. One whose name is lost gets a name that says so. */
-static int create_queue(struct salvage *salvage, uint32_t id)
+/* Those whose link is known, beside those of the old schema. */
+static int find_links(struct salvage *salvage)
 {
-	char sql[sizeof QUEUE_TABLE + 128];
-	int used = snprintf(sql, sizeof sql, "INSERT OR IGNORE INTO link VALUES (%u, 'salvaged-%u');", id, id);
+	sqlite3_stmt *links = NULL;
+	int step = SQLITE_ERROR;
 
-	snprintf(sql + used, sizeof sql - (size_t)used, QUEUE_TABLE, id);
-	return store_exec(salvage->to, sql);
+	if (sqlite3_prepare_v2(salvage->to->database, "SELECT id FROM link WHERE id BETWEEN 1 AND 4294967294", -1, &links,
+	                       NULL) == SQLITE_OK)
+		while ((step = sqlite3_step(links)) == SQLITE_ROW)
+			find_queue(salvage, (uint32_t)sqlite3_column_int64(links, 0));
+	sqlite3_finalize(links);
+	return step == SQLITE_DONE ? 0 : -1;
 }
 
-static int copy_queue(struct salvage *salvage, uint32_t id)
+static int copy_queue(struct salvage *salvage, const struct link_queue *queue)
 {
-	struct copy copy = {.salvage = salvage, .queue = true};
-	char table[32];
-	int result = create_queue(salvage, id);
+	struct target target = {.salvage = salvage, .shape = SHAPE_QUEUE, .queue = true};
+	int result = create_queue(salvage, queue->id, &target.insert);
 
-	snprintf(table, sizeof table, "queue_%u", id);
-	if (result == 0 && prepare_copy(&copy, table, BY_ROWID) == 0)
-		result = copy_rows(&copy);
-	else if (result == 0)
-		salvage->gaps++; /* the link is there, its table is not */
-	salvage->messages += copy.copied;
-	release_copy(&copy);
+	if (result == 0)
+		result = forest_each(&salvage->forest, (unsigned)queue->tree, SHAPE_QUEUE, copy_row, &target);
+	sqlite3_finalize(target.insert);
 	return result;
 }
 
-/* Those that the old side lists, and those whose link is known. */
+/* A queue that neither the schema nor its link tells of, if there may be one. */
+static int add_unknown(struct salvage *salvage)
+{
+	const struct tree *trees = salvage->forest.trees;
+
+	if (!trees[salvage->schema].incomplete || !trees[salvage->trees[LINK]].incomplete)
+		return FOREST_APART;
+	return forest_add(&salvage->forest, SHAPE_QUEUE, true, 0);
+}
+
 static int copy_queues(struct salvage *salvage)
 {
-	static const char known[] = "SELECT id FROM link";
-	static const char listed[] = "SELECT substr(name, 7) FROM sqlite_schema WHERE type = 'table' AND name GLOB 'queue_[1-9]*'";
-	uint32_t ids[LINKS_MAX];
-	size_t n = 0;
+	struct target apart = {.salvage = salvage, .shape = SHAPE_QUEUE, .queue = true};
+	int unknown;
 
-	for (int side = 0; side < 2; side++) {
-		sqlite3_stmt *list = NULL;
+	if (find_links(salvage) < 0)
+		return -1;
+	for (size_t i = 0; i < salvage->n; i++) {
+		struct link_queue *queue = &salvage->queues[i];
 
-		if (sqlite3_prepare_v2(side ? salvage->from : salvage->to->database, side ? listed : known, -1, &list, NULL) ==
-		    SQLITE_OK)
-			while (n < LINKS_MAX && sqlite3_step(list) == SQLITE_ROW) {
-				int64_t id = sqlite3_column_int64(list, 0);
-				size_t same = 0;
-
-				while (same < n && ids[same] != id)
-					same++;
-				if (same == n && id > 0 && id <= UINT32_MAX)
-					ids[n++] = (uint32_t)id;
-			}
-		sqlite3_finalize(list);
-	}
-	for (size_t i = 0; i < n; i++)
-		if (copy_queue(salvage, ids[i]) < 0)
+		if ((queue->tree = forest_add(&salvage->forest, SHAPE_QUEUE, true, queue->root)) < 0)
 			return -1;
-	return 0;
+	}
+	if ((unknown = add_unknown(salvage)) < 0)
+		return -1;
+	forest_adopt(&salvage->forest, SHAPE_QUEUE, true);
+	forest_settle(&salvage->forest);
+	for (size_t i = 0; i < salvage->n; i++)
+		if (copy_queue(salvage, &salvage->queues[i]) < 0)
+			return -1;
+	if (forest_each(&salvage->forest, (unsigned)unknown, SHAPE_QUEUE, copy_row, &apart) < 0 ||
+	    forest_each(&salvage->forest, FOREST_APART, SHAPE_QUEUE, copy_row, &apart) < 0)
+		return -1;
+	return store_exec(salvage->to, "DELETE FROM link WHERE 'queue_' || id NOT IN (SELECT name FROM sqlite_schema)");
 }
 
 /* ---- the whole ---- */
-
-/* A database of another program may have tables of the same names. */
-static bool was_ours(struct store *old)
-{
-	char instance[sizeof old->instance + 1];
-
-	if (store_integer(old, "PRAGMA application_id", 0) == APPLICATION_ID)
-		return true;
-	return schema_meta(old, "instance", instance, sizeof instance) && strlen(instance) == sizeof old->instance - 1;
-}
 
 static int set_number(struct store *store, const char *key, int64_t value)
 {
@@ -391,37 +401,35 @@ static int set_number(struct store *store, const char *key, int64_t value)
 	return store_exec(store, sql);
 }
 
-static int copy_everything(struct salvage *salvage)
+static int copy_everything(struct salvage *salvage, const struct image *from)
 {
-	static const char *const tables[] = {"link", "name", "loss", "dead"};
-
-	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
-		if (copy_table(salvage, tables[i]) < 0)
-			return -1;
-	return copy_keyed_by_text(salvage) < 0 ? -1 : copy_queues(salvage);
+	if (from->pages == 0)
+		return 0;
+	if (forest_init(&salvage->forest, from) < 0 || read_old(salvage) < 0)
+		return -1;
+	salvage->seq_end = salvage->limit ? 16 * salvage->limit : SEQ_SANE; /* one digit of it may be wrong */
+	return !salvage->ours || (copy_tables(salvage) == 0 && copy_queues(salvage) == 0) ? 0 : -1;
 }
 
-int salvage_copy(sqlite3 *from, struct store *to, uint64_t bytes, struct store_salvage *salvaged)
+int salvage_copy(const struct image *from, struct store *to, struct store_salvage *salvaged)
 {
-	struct salvage salvage = {.from = from, .to = to, .rows_max = 1000 + bytes / 8};
-	struct store old = {.database = from};
-	int64_t limit = 0, times = 0;
-	bool ours = from && was_ours(&old);
+	struct salvage *salvage = calloc(1, sizeof *salvage);
+	int result = -1;
 
-	if (ours) {
-		limit = (int64_t)schema_seq_limit(&old);
-		times = (int64_t)schema_meta_number(&old, "salvages");
+	if (!salvage)
+		return -1;
+	salvage->to = to;
+	if (store_exec(to, "BEGIN") == 0 && copy_everything(salvage, from) == 0) {
+		if (salvage->limit <= salvage->seq_top)
+			salvage->limit = salvage->seq_top + SEQ_BLOCK; /* what was given out may be beyond what was found */
+		salvaged->messages = salvage->messages;
+		salvaged->gaps = salvage->ours ? salvage->forest.gaps : 0;
+		result = set_number(to, "seq_limit", salvage->limit) < 0 || set_number(to, "salvages", salvage->times + 1) < 0
+		                 ? -1
+		                 : 0;
 	}
-	if (limit <= 0 || limit >= SEQ_SANE / 16)
-		limit = 0;
-	salvage.seq_end = limit ? 16 * limit : SEQ_SANE; /* one digit of it may be wrong */
-	if (store_exec(to, "BEGIN") < 0 || (ours && copy_everything(&salvage) < 0))
-		return -1;
-	if (limit <= salvage.seq_top)
-		limit = salvage.seq_top + SEQ_BLOCK; /* what was given out may be beyond what was found */
-	salvaged->messages = salvage.messages;
-	salvaged->gaps = salvage.gaps;
-	if (set_number(to, "seq_limit", limit) < 0 || set_number(to, "salvages", times + 1) < 0)
-		return -1;
-	return store_exec(to, "COMMIT");
+	sqlite3_finalize(salvage->apart);
+	forest_release(&salvage->forest);
+	free(salvage);
+	return result < 0 ? -1 : store_exec(to, "COMMIT");
 }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check.h"
+
 #define SCHEMA_VERSION 3
 #define NUMBER_MAX (UINT64_C(1) << 58)
 
@@ -262,6 +264,7 @@ static enum schema_result judge(struct store *store, bool ours, char *why, size_
 {
 	int code = sqlite3_errcode(store->database) & 0xff;
 
+	store_failed(store);
 	if (code == SQLITE_OK)
 		store_fail(why, size, store->seq_limit == 0 ? "what identifies it is missing" : "out of memory");
 	else
@@ -318,6 +321,8 @@ enum schema_result schema_open(struct store *store, enum store_durability durabi
 		return judge(store, false, why, size);
 	if (prepare(store) < 0 || load(store) < 0)
 		return judge(store, true, why, size);
+	if (check_opened(store, why, size) < 0)
+		return store_corrupt(store) ? SCHEMA_DAMAGED : SCHEMA_FAILED;
 	if (settle_log(store) < 0 || reserve_first_seqs(store) < 0 || schema_set_durability(store, durability) < 0)
 		return judge(store, false, why, size);
 	sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);

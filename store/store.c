@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "check.h"
 #include "quarantine.h"
 #include "schema.h"
 
@@ -408,13 +409,17 @@ enum store_result store_commit(struct store *store, char *err, size_t err_size)
 #define SHRINK_USED_MAX 1048576 /* it is written anew: that must not take long */
 #define SHRINK_FREE_MIN 262144 /* less than that is not worth a write */
 
-/* The file itself gets shorter at a checkpoint. */
+/* What nobody finds would be thrown away: so it is looked for before. The file itself gets
+ * shorter at a checkpoint. */
 bool store_shrink(struct store *store)
 {
+	char ignored[8];
 	int64_t page_bytes = store_integer(store, "PRAGMA page_size", 0);
 	int64_t free_bytes = store_integer(store, "PRAGMA freelist_count", 0) * page_bytes;
 	int64_t used_bytes = store_integer(store, "PRAGMA page_count", 0) * page_bytes - free_bytes;
 
+	if (check_idle(store, ignored, sizeof ignored) < 0)
+		return false;
 	return free_bytes > SHRINK_FREE_MIN && free_bytes > used_bytes && used_bytes < SHRINK_USED_MAX &&
 	       store_exec(store, "VACUUM") == 0 && store_exec(store, "PRAGMA wal_checkpoint(TRUNCATE)") == 0;
 }

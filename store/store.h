@@ -67,8 +67,9 @@ bool store_corrupt(const struct store *store);
 int store_set_aside(const char *path, const char *why, char *err, size_t err_size);
 
 /* Gives space back to the file system when most of what the file had is gone, in some
- * milliseconds; writes nothing, and returns false, if there is little to gain. To be
- * called when nothing else is to do. */
+ * milliseconds; writes nothing, and returns false, if there is little to gain. Looks for what
+ * the queues should have given and did not: then store_corrupt() is true. To be called
+ * when nothing else is to do. */
 bool store_shrink(struct store *store);
 
 /* Closes without committing: whoever wants the pending entries kept commits

@@ -58,6 +58,7 @@ struct store {
 	bool news;    /* that it was salvaged */
 	bool corrupt; /* SQLite has said so */
 	bool out_of_memory; /* a participant was, in the last commit */
+	int64_t checked_bytes; /* how much was used when all of it was checked last */
 };
 
 void store_join(struct store *store, struct participant *participant);

@@ -1,7 +1,8 @@
 /* Every page of a database and of its log, flipped, zeroed and cut off in turn: the
- * store opens nevertheless, queues give their messages in order, work goes on. What a
- * damage costs is counted against what was queued: at most what was on that page,
- * where that page is a leaf of a queue.
+ * store opens nevertheless, queues give their messages in order, work goes on. At most
+ * those messages are lost that had something on the damaged page, and no others than
+ * those are altered; none comes twice, or for another link; none that was
+ * deleted comes back.
  *
  *	pages [FLIPS]	bits flipped in each page; default: 3; 0: one bit of each byte
  *
@@ -27,6 +28,8 @@
 #define LOG_HEADER 32
 #define MESSAGES 160 /* two thirds on link 0 */
 #define SAVED 100    /* of them in the database itself, the rest in its log */
+#define GONE 60      /* before them: delivered and deleted, so that there are free pages */
+#define DELIVERED "delivered long ago, and longer than some others"
 #define CASE_SECONDS 20
 
 static const char *const links[] = {"core", "hist"};
@@ -44,7 +47,8 @@ static const char *const damage_names[] = {"flip", "zero", "cut"};
 /* What the cases have come to; shared with the processes they run in. */
 struct tally {
 	char now[128]; /* the case that runs */
-	uint64_t cases, salvaged, refused, kept, lost, altered, out_of_order, reused, over, broken, worst;
+	uint64_t cases, salvaged, refused, kept, lost, altered, apart, out_of_order, reused, over, broken, worst;
+	uint64_t invented; /* twice, for another link, altered elsewhere, or deleted before */
 };
 
 static const struct queue_limits no_limits;
@@ -52,7 +56,7 @@ static char directory[] = "/tmp/tidegate-pages-XXXXXX";
 static char path[128], log_path[136], err[512];
 static struct image database, log_file;
 static struct tally *tally;
-static uint64_t seqs[MESSAGES], flips = 3, random_state;
+static uint64_t seqs[MESSAGES], gone[GONE], flips = 3, random_state;
 static char instance[40];
 
 /* ---- messages ---- */
@@ -158,6 +162,28 @@ static void push(struct store *store, struct queue *const queues[2], int from, i
 	}
 }
 
+/* What is delivered leaves free pages with what was on them. */
+static void deliver(struct store *store, struct queue *const queues[2])
+{
+	for (int i = 0; i < GONE; i++) {
+		struct message message = {.topic = {"t", 1}, .payload = {DELIVERED, sizeof DELIVERED}, .qos = 1,
+		                          .seq = store_next_seq(store)};
+
+		gone[i] = message.seq;
+		REQUIRE(queue_push(queues[link_of(i)], &message) == QUEUE_OK);
+	}
+	REQUIRE(store_commit(store, err, sizeof err) == STORE_OK);
+	for (int i = 0; i < GONE; i++) {
+		struct queue *queue = queues[link_of(i)];
+		bool failed = false;
+
+		REQUIRE(queue_reserve(queue) == 0 && queue_peek(queue, 0, true, &failed, err, sizeof err));
+		queue_take(queue);
+		queue_acknowledged(queue, gone[i]);
+	}
+	REQUIRE(store_commit(store, err, sizeof err) == STORE_OK);
+}
+
 static void fill_and_die(int from, int to)
 {
 	struct store *store = store_open(path, STORE_FULL, err, sizeof err);
@@ -166,6 +192,8 @@ static void fill_and_die(int from, int to)
 	REQUIRE(store != NULL);
 	for (int i = 0; i < 2; i++)
 		REQUIRE((queues[i] = queue_open(store, links[i], no_limits, NULL, NULL, err, sizeof err)));
+	if (from == 0)
+		deliver(store, queues);
 	push(store, queues, from, to);
 	free(database.bytes);
 	free(log_file.bytes);
@@ -181,28 +209,44 @@ static void fill_and_die(int from, int to)
 
 struct seen {
 	bool kept[MESSAGES];
+	int altered, apart;
 	uint64_t last; /* of the intact ones in this queue */
 };
 
-static void look_at(struct seen *seen, const struct message *message)
+static void invented(const char *what, uint64_t seq)
+{
+	fprintf(stderr, "%s: message %" PRIu64 " %s\n", tally->now, seq, what);
+	tally->invented++;
+}
+
+/* `link`: whose queue it was in; -1: it is of a name that was lost. */
+static void look_at(struct seen *seen, int link, const struct message *message)
 {
 	char payload[4096];
 	int number = 0;
 
 	while (number < MESSAGES && seqs[number] != message->seq)
 		number++;
+	if (link >= 0 && message->payload.size == sizeof DELIVERED &&
+	    memcmp(message->payload.data, DELIVERED, sizeof DELIVERED) == 0)
+		invented("was delivered before", message->seq);
 	if (number == MESSAGES || payload_of(number, payload) != message->payload.size ||
 	    memcmp(payload, message->payload.data, message->payload.size) != 0) {
-		tally->altered++;
+		seen->altered++;
 		return;
 	}
+	if (link >= 0 && link_of(number) != link)
+		invented("is another link's", message->seq);
+	if (seen->kept[number])
+		invented("comes twice", message->seq);
 	tally->out_of_order += message->seq <= seen->last;
 	seen->last = message->seq;
 	seen->kept[number] = true;
+	seen->apart += link < 0;
 }
 
 /* 0, or -1 if the database turned out corrupt. */
-static int drain(struct store *store, const char *name, struct seen *seen)
+static int drain(struct store *store, const char *name, int link, struct seen *seen)
 {
 	struct queue *queue = queue_open(store, name, no_limits, NULL, NULL, err, sizeof err);
 	const struct message *message;
@@ -210,7 +254,7 @@ static int drain(struct store *store, const char *name, struct seen *seen)
 
 	seen->last = 0;
 	while (queue && queue_reserve(queue) == 0 && (message = queue_peek(queue, 0, true, &failed, err, sizeof err))) {
-		look_at(seen, message);
+		look_at(seen, link, message);
 		queue_take(queue);
 	}
 	queue_close(queue);
@@ -235,11 +279,11 @@ static int drain_all(struct store *store, struct seen *seen)
 	struct names names = {0};
 
 	for (int i = 0; i < 2; i++)
-		if (drain(store, links[i], seen) < 0)
+		if (drain(store, links[i], i, seen) < 0)
 			return -1;
 	queue_visit(store, add_name, &names); /* of which a name was damaged */
 	for (int i = 0; i < names.n; i++)
-		if (drain(store, names.name[i], seen) < 0)
+		if (drain(store, names.name[i], -1, seen) < 0)
 			return -1;
 	return store_corrupt(store) ? -1 : 0;
 }
@@ -289,19 +333,16 @@ static enum outcome open_and_look(struct seen *seen)
 
 /* ---- cases ---- */
 
-/* How many messages of each link a page can take with it; -1: it is not a leaf of a queue. */
-static void price(const unsigned char *page, int most[2])
+/* How many messages of each link have something on these pages: so many can be lost. */
+static void price(const unsigned char *pages, size_t size, int most[2])
 {
-	int found = 0;
-
 	most[0] = most[1] = 0;
 	for (int i = 0; i < MESSAGES; i++)
-		if (is_on(i, page)) {
-			most[link_of(i)]++;
-			found++;
-		}
-	if (!found)
-		most[0] = most[1] = -1;
+		for (size_t at = 0; at < size; at += PAGE)
+			if (is_on(i, pages + at)) {
+				most[link_of(i)]++;
+				break;
+			}
 }
 
 static void judge(const struct seen *seen, const int most[2])
@@ -312,11 +353,15 @@ static void judge(const struct seen *seen, const int most[2])
 		lost[link_of(i)] += !seen->kept[i];
 	tally->lost += lost[0] + lost[1];
 	tally->kept += MESSAGES - lost[0] - lost[1];
+	tally->altered += (uint64_t)seen->altered;
+	tally->apart += (uint64_t)seen->apart;
 	for (int i = 0; i < 2; i++)
-		if (most[i] >= 0 && lost[i] > (uint64_t)most[i]) {
+		if (lost[i] > (uint64_t)most[i]) {
 			fprintf(stderr, "%s: %s lost %" PRIu64 " messages, %d were there\n", tally->now, links[i], lost[i], most[i]);
 			tally->over++;
 		}
+	if (seen->altered > most[0] + most[1])
+		invented("and others are altered", (uint64_t)seen->altered);
 	if (lost[0] + lost[1] > tally->worst)
 		tally->worst = lost[0] + lost[1];
 }
@@ -382,22 +427,25 @@ static void zero(bool in_log, size_t at, size_t size, const int most[2])
 static void cut(bool in_log, size_t at)
 {
 	struct image copy = in_log ? log_file : database;
+	int most[2] = {MESSAGES, MESSAGES};
 
+	if (!in_log)
+		price(database.bytes + at / PAGE * PAGE, database.size - at / PAGE * PAGE, most);
 	copy.size = at;
 	write_files(in_log, &copy);
-	run_case(in_log ? "log" : "database", at, CUT, (int[2]){-1, -1});
+	run_case(in_log ? "log" : "database", at, CUT, most);
 }
 
 /* All that is done to one page, or one frame of the log. */
 static void damage_page(bool in_log, size_t at, size_t size)
 {
-	int most[2] = {-1, -1};
+	int most[2];
 
 	/* What the log has is not read in the database, and a log is valid up to its first mistake. */
 	if (in_log)
 		most[0] = most[1] = MESSAGES - SAVED;
 	else
-		price(database.bytes + at, most);
+		price(database.bytes + at, size, most);
 	for (size_t i = 0; i < (flips ? flips : size); i++)
 		flip(in_log, at + (flips ? random_below(&random_state, (uint32_t)size) : i), most);
 	zero(in_log, at, size, most);
@@ -429,13 +477,14 @@ static void damage_in_child(bool in_log, size_t at, size_t size)
 static void print_tally(const char *test, double seconds, uint64_t seed)
 {
 	struct findings findings = {.checks = tally->cases, .promised = tally->kept + tally->lost, .lost = 0,
-	                            .out_of_order = tally->out_of_order, .reused = tally->reused, .broken = tally->broken + tally->over};
-	char more[256];
+	                            .invented = tally->invented, .out_of_order = tally->out_of_order,
+	                            .reused = tally->reused, .broken = tally->broken + tally->over};
+	char more[320];
 
 	snprintf(more, sizeof more,
-	         "kept %" PRIu64 ", gone with the damaged page %" PRIu64 " (worst case %" PRIu64 " of %d), altered %" PRIu64
-	         ", databases salvaged %" PRIu64 ", refused %" PRIu64, tally->kept, tally->lost, tally->worst, MESSAGES,
-	         tally->altered, tally->salvaged, tally->refused);
+	         "kept %" PRIu64 ", gone with the damaged page %" PRIu64 " (worst case %" PRIu64 " of %d), altered on it %" PRIu64
+	         ", set apart %" PRIu64 ", databases salvaged %" PRIu64 ", refused %" PRIu64,
+	         tally->kept, tally->lost, tally->worst, MESSAGES, tally->altered, tally->apart, tally->salvaged, tally->refused);
 	print_figures(test, &findings, seconds, seed, more);
 }
 
@@ -450,7 +499,8 @@ static void damage(const char *test, bool in_log, uint64_t seed)
 	for (size_t at = in_log ? LOG_HEADER : 0; at < size; at += in_log ? FRAME : PAGE)
 		damage_in_child(in_log, at, in_log ? FRAME : PAGE);
 	print_tally(test, seconds_now() - began, seed);
-	CHECK(tally->cases > 100 && tally->out_of_order == 0 && tally->reused == 0 && tally->broken == 0 && tally->over == 0);
+	CHECK(tally->cases > 100 && tally->invented == 0 && tally->out_of_order == 0 && tally->reused == 0 &&
+	      tally->broken == 0 && tally->over == 0);
 }
 
 static uint64_t seed;
