@@ -208,7 +208,7 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 # The store on a disk that forgets, with everything tiny, so that a short run reaches what takes a gateway months;
 # and with allocations that can fail.
 TORTURE_TESTS   = faults pages power_cut
-TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/disk.c tests/torture/memory.c
+TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/custody_state.c tests/torture/disk.c tests/torture/memory.c
 TORTURE_TINY    = -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=2000 -DSEQ_BLOCK=64 -DWAL_PAGES=8
 TORTURE_WRAP    = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 TESTS          += $(TORTURE_TESTS:%=$(BUILD)/tests/%)

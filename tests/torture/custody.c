@@ -1,4 +1,5 @@
-/* Three queues of different limits, dead letters, a ledger, a note and names, in phases
+/* Three queues of different limits, dead letters, a ledger, a script's state, a note and
+ * names, in phases
  * in which the collector is away, slow or quick. What each message contains follows from
  * its number, so the record keeps numbers only; what was in the store at a commit is one
  * 64-bit sum over them. */
@@ -150,7 +151,8 @@ void custody_add_set(struct custody *custody, struct set set)
 static struct set set_of(const struct custody *custody, bool additions)
 {
 	uint64_t note = additions ? custody->note : custody->committed_note;
-	struct set set = {.sum = custody_mark(NOTE, note) + custody_mark(LOSSES, custody->losses)};
+	uint64_t state = additions ? custody->state : custody->committed_state;
+	struct set set = {.sum = custody_mark(NOTE, note) + custody_mark(LOSSES, custody->losses) + custody_mark(STATE, state)};
 
 	for (size_t i = custody->settled; i < custody->n_items; i++) {
 		const struct item *item = &custody->items[i];
@@ -175,6 +177,7 @@ static void commit_succeeded(struct custody *custody)
 	}
 	custody->certain = custody->n_sets - 1;
 	custody->committed_note = custody->note;
+	custody->committed_state = custody->state;
 	custody->commits++;
 	if (custody->newest > custody->exposed)
 		custody->exposed = custody->newest;
@@ -210,6 +213,13 @@ static void on_dropped(void *arg, struct queue *queue, const struct message *mes
 	custody->losses = ledger_total(custody->opened.ledger, "q", NULL);
 }
 
+/* As a handler does that counts what it publishes. */
+static void change_state(struct custody *custody)
+{
+	custody->state++;
+	expose(custody, state_changed(custody->opened.state, 1, PAYLOAD_MAX));
+}
+
 static bool push_one(struct custody *custody)
 {
 	unsigned queue = random_below(&custody->random, QUEUES);
@@ -224,6 +234,8 @@ static bool push_one(struct custody *custody)
 		add_item(custody, queue, seq);
 	expose(custody, seq);
 	custody->pushed++;
+	if (random_chance(&custody->random, 30))
+		change_state(custody);
 	return result != QUEUE_ERROR;
 }
 
@@ -450,7 +462,7 @@ struct custody *custody_new(const char *path, enum store_durability durability, 
 	custody->quiet = durability != promised;
 	custody->random = seed;
 	custody->phase = 2; /* the first is an outage */
-	custody_add_set(custody, (struct set){.sum = custody_mark(NOTE, 0) + custody_mark(LOSSES, 0)});
+	custody_add_set(custody, (struct set){.sum = custody_mark(NOTE, 0) + custody_mark(LOSSES, 0) + custody_mark(STATE, 0)});
 	return custody;
 }
 
@@ -470,6 +482,7 @@ void opened_close(struct opened *opened)
 		queue_close(opened->queues[i]);
 	dead_close(opened->dead);
 	ledger_close(opened->ledger);
+	state_close(opened->state);
 	store_close(opened->store);
 	*opened = (struct opened){0};
 }
@@ -478,6 +491,8 @@ int opened_open(struct opened *opened, struct custody *custody, const char *path
 {
 	static const struct queue_limits limits[QUEUES] = {
 	        {0}, {.max_messages = 150, .overflow = QUEUE_DROP_NEWEST}, {.max_bytes = 8000, .overflow = QUEUE_DROP_OLDEST}};
+	struct state_source source = custody_state_source(custody);
+	uint64_t number;
 	char name[8];
 
 	*opened = (struct opened){0};
@@ -486,14 +501,16 @@ int opened_open(struct opened *opened, struct custody *custody, const char *path
 		return -1;
 	opened->ledger = ledger_open(opened->store, custody->err, sizeof custody->err);
 	opened->dead = opened->ledger ? dead_open(opened->store, custody->err, sizeof custody->err) : NULL;
-	for (unsigned i = 0; opened->dead && i < QUEUES; i++) {
+	opened->state = opened->dead ? state_open(opened->store, &source, custody->err, sizeof custody->err) : NULL;
+	for (unsigned i = 0; opened->state && i < QUEUES; i++) {
 		snprintf(name, sizeof name, "q%u", i);
 		opened->queues[i] =
 		        queue_open(opened->store, name, limits[i], on_dropped, custody, custody->err, sizeof custody->err);
 		if (!opened->queues[i])
 			break;
 	}
-	if (opened->queues[QUEUES - 1])
+	/* Read also because the store must know the script before its state changes. */
+	if (opened->queues[QUEUES - 1] && custody_read_state(opened->state, &number) != STATE_UNREADABLE)
 		return 0;
 	opened_close(opened);
 	return -1;

@@ -2,7 +2,7 @@
  * and keeps a record of its own of what the store has promised. After a power cut or a
  * failure the record says whether the store kept its word.
  *
- * The record is the set of messages as of each commit. What a power cut may leave of a
+ * The record is the set of messages, and with them the state of a script, as of each commit. What a power cut may leave of a
  * store that syncs each commit is the last of them, or the one that was being made; of
  * one that does not, any of them; and never anything else: not a message more or less,
  * none twice, none out of order, none with other contents.

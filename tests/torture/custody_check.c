@@ -15,7 +15,7 @@ struct check {
 	struct findings *findings;
 	bool may_go_back; /* a power cut may undo commits */
 	struct set set;
-	uint64_t note, losses;
+	uint64_t note, losses, state;
 };
 
 static void note_found(struct check *check, unsigned place, uint64_t seq, bool as_written)
@@ -88,7 +88,12 @@ static void find_all(struct check *check)
 	dead_visit(check->opened.dead, visit_letter, check);
 	check->note = find_note(check->opened.store);
 	check->losses = ledger_total(check->opened.ledger, "q", NULL);
-	check->set.sum += custody_mark(NOTE, check->note) + custody_mark(LOSSES, check->losses);
+	if (custody_read_state(check->opened.state, &check->state) != STATE_RIGHT) {
+		custody_say(check->custody, "state %llu is not what it should be", (unsigned long long)check->state);
+		check->findings->invented++;
+	}
+	check->set.sum += custody_mark(NOTE, check->note) + custody_mark(LOSSES, check->losses) +
+	                  custody_mark(STATE, check->state);
 }
 
 static bool is_known(const struct custody *custody, struct set set, size_t first, size_t *which)
@@ -124,9 +129,9 @@ static void compare(struct check *check)
 			check->findings->duplicates++;
 	}
 	if (!known) {
-		custody_say(custody, "%llu messages, note %llu and %llu losses were found, which is no state that may be",
+		custody_say(custody, "%llu messages, note %llu, %llu losses and state %llu were found, which never were together",
 		            (unsigned long long)check->set.messages, (unsigned long long)check->note,
-		            (unsigned long long)check->losses);
+		            (unsigned long long)check->losses, (unsigned long long)check->state);
 		check->findings->invented++;
 	}
 }
@@ -199,6 +204,7 @@ static void adopt(struct check *check, uint64_t next_seq)
 	custody_add_set(custody, check->set);
 	custody->note = custody->committed_note = check->note;
 	custody->losses = check->losses;
+	custody->state = custody->committed_state = check->state;
 	if (strcmp(custody->instance, store_instance(check->opened.store)) != 0)
 		custody->instance[0] = '\0'; /* all was undone: there will be another */
 	for (unsigned i = 0; i < NAMES; i++)

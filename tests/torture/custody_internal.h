@@ -6,6 +6,7 @@
 #include "dead.h"
 #include "ledger.h"
 #include "queue.h"
+#include "state.h"
 
 #define QUEUES 3
 #define PRIORITIES (QUEUE_PRIORITY_REPORT + 1)
@@ -13,9 +14,9 @@
 #define PAYLOAD_MAX 4096
 
 /* Where something is kept: a queue, or */
-enum { DEAD_LETTERS = QUEUES, NOTE, LOSSES, PLACES };
+enum { DEAD_LETTERS = QUEUES, NOTE, LOSSES, STATE, PLACES };
 
-enum state {
+enum item_state {
 	PENDING,      /* pushed, no commit yet */
 	COMMITTED,
 	ACKNOWLEDGED, /* by the collector, or given up; the deletion is not committed */
@@ -31,7 +32,7 @@ struct item {
 };
 
 /* What is in the store at one moment: how many messages and letters, and the sum of
- * their marks and of those of the note and the count of losses. */
+ * their marks and of those of the note, the count of losses and the state. */
 struct set {
 	uint64_t messages, sum;
 };
@@ -42,6 +43,7 @@ struct opened {
 	struct queue *queues[QUEUES];
 	struct dead *dead;
 	struct ledger *ledger;
+	struct state *state;
 };
 
 struct custody {
@@ -57,6 +59,7 @@ struct custody {
 	size_t n_sets, sets_room;
 	size_t certain;   /* sets before this one cannot be found where each commit is synced, or after a kill */
 	uint64_t note, committed_note; /* the note's text is this number, 0: there is none */
+	uint64_t state, committed_state; /* all entries of the script's state follow from this number; 0: there are none */
 	uint64_t losses;  /* that the ledger was told of */
 	uint64_t exposed; /* the highest seq that the world may have seen */
 	uint64_t newest;  /* the highest seq; also the clock that messages expire on */
@@ -86,6 +89,11 @@ void custody_add_set(struct custody *custody, struct set set);
 /* It is as it was pushed. */
 bool custody_knows(const struct message *message, unsigned queue);
 bool custody_knows_letter(const struct dead_letter *letter);
+
+/* custody_state.c: the number that a script's state as it is on disk follows from. */
+enum found { STATE_RIGHT, STATE_WRONG, STATE_UNREADABLE };
+enum found custody_read_state(struct state *state, uint64_t *number);
+struct state_source custody_state_source(struct custody *custody);
 
 /* The text of a name. */
 void custody_name(unsigned n, char *text, size_t size);
