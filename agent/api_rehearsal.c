@@ -10,6 +10,7 @@
 #include "api.h"
 #include "script_state.h"
 #include "clock.h"
+#include "state_table.h"
 
 #define SEED 1
 
@@ -172,20 +173,22 @@ static void sort_keys(lua_State *L, int list, lua_Integer n)
 	}
 }
 
-/* The upvalues: the sorted keys, how many have been visited, and whether the table is one
- * of `state`. Keys that were removed
- * meanwhile are left out. */
+/* The upvalues: the sorted keys, and how many have been visited. Keys that were removed
+ * meanwhile are left out; the table may have become one of `state`. */
 static int step(lua_State *L)
 {
 	lua_Integer at = lua_tointeger(L, lua_upvalueindex(2));
+	bool is_state;
 	int type;
 
 	do {
 		lua_settop(L, 1);
 		if (lua_rawgeti(L, lua_upvalueindex(1), ++at) == LUA_TNIL)
 			return 1;
-		lua_pushvalue(L, -1);
-		type = lua_toboolean(L, lua_upvalueindex(3)) ? lua_gettable(L, 1) : lua_rawget(L, 1);
+		is_state = state_table_push_data(L, 1);
+		lua_settop(L, 2);
+		lua_pushvalue(L, 2);
+		type = is_state ? lua_gettable(L, 1) : lua_rawget(L, 1);
 	} while (type == LUA_TNIL);
 	lua_pushinteger(L, at);
 	lua_replace(L, lua_upvalueindex(2));
@@ -193,7 +196,7 @@ static int step(lua_State *L)
 }
 
 /* For the table at index 2, whose entries are those of the one at index 1. */
-static int push_pairs(lua_State *L, bool is_state)
+static int push_pairs(lua_State *L)
 {
 	lua_Integer n = 0;
 
@@ -204,8 +207,7 @@ static int push_pairs(lua_State *L, bool is_state)
 	}
 	sort_keys(L, 3, n);
 	lua_pushinteger(L, 0);
-	lua_pushboolean(L, is_state);
-	lua_pushcclosure(L, step, 3);
+	lua_pushcclosure(L, step, 2);
 	lua_pushvalue(L, 2);
 	lua_pushnil(L);
 	return 3;
@@ -217,14 +219,14 @@ static int ordered_pairs(lua_State *L)
 	lua_settop(L, 1);
 	lua_pushvalue(L, 1);
 	if (replace_by_entries(L))
-		return push_pairs(L, true);
+		return push_pairs(L);
 	if (luaL_getmetafield(L, 1, "__pairs") != LUA_TNIL) {
 		lua_pushvalue(L, 1);
 		lua_call(L, 1, 3);
 		return 3;
 	}
 	luaL_checktype(L, 1, LUA_TTABLE);
-	return push_pairs(L, false);
+	return push_pairs(L);
 }
 
 /* ---- opening ---- */

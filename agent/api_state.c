@@ -56,13 +56,17 @@ static int state_length(lua_State *L)
 	return 1;
 }
 
-/* next(table [, key]), for any table */
+/* next(table [, key]), for any table. Most have no metatable: asking for that is cheaper
+ * than asking for data. */
 static int state_next(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 2);
-	if (state_table_push_data(L, 1))
-		lua_replace(L, 1);
+	if (lua_getmetatable(L, 1)) {
+		lua_settop(L, 2);
+		if (state_table_push_data(L, 1))
+			lua_replace(L, 1);
+	}
 	while (lua_next(L, 1)) {
 		if (!state_table_is_gone(L, -1))
 			return 2;
@@ -78,6 +82,26 @@ static int state_pairs(lua_State *L)
 	lua_pushvalue(L, 1);
 	lua_pushnil(L);
 	return 3;
+}
+
+static int pairs_end(lua_State *L, int status, lua_KContext context)
+{
+	(void)L;
+	(void)status;
+	(void)context;
+	return 3;
+}
+
+/* pairs(), for any table: one that becomes part of state while it is gone through is gone
+ * through to its end. */
+static int any_pairs(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	if (luaL_getmetafield(L, 1, "__pairs") == LUA_TNIL)
+		return state_pairs(L);
+	lua_pushvalue(L, 1);
+	lua_callk(L, 1, 3, 0, pairs_end);
+	return pairs_end(L, LUA_OK, 0);
 }
 
 /* ---- writing ---- */
@@ -250,6 +274,7 @@ void api_state_open(struct lua_State *L)
 	state_table_open(L, methods);
 	lua_setglobal(L, "state");
 	lua_register(L, "next", state_next);
+	lua_register(L, "pairs", any_pairs);
 	lua_register(L, "rawget", state_rawget);
 	lua_register(L, "rawset", state_rawset);
 	lua_register(L, "rawlen", state_rawlen);

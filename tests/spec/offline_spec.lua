@@ -96,6 +96,13 @@ describe("tidegate test", function()
 		assert.same({ "doors.lua", "in", "out" }, names)
 	end)
 
+	it("goes through a table to its end that becomes part of `state` meanwhile", function()
+		local list = events('for k in pairs { 1, 2, 3 } do log.info("%d", k) end ' ..
+			'function on_message() local t = { 5, 6, 7 } for k, v in pairs(t) do state.t = t log.info("%d %d", k, v) end end',
+			'{"topic":"a"}\n')
+		assert.same({ "0 log 1", "0 log 2", "0 log 3", "0 log 1 5", "0 log 2 6", "0 log 3 7" }, brief(list, { log = "text" }))
+	end)
+
 	it("lets timers fire between the messages, and clocks say the simulated time", function()
 		local list = events([[
 			every(10, function() log.info("%.0f %.0f %s", now() - 1767225600, uptime(), os.date("%H:%M:%S")) end)

@@ -294,6 +294,28 @@ static void assigning_adopts(void)
 	script_close(script);
 }
 
+/* Also a loop that began before sees all of it, and nothing that is hidden. */
+static void what_is_gone_through_may_be_stored(void)
+{
+	static const char statements[] =
+	        "for n = 1, 40 do local t, seen = {}, 0 for i = 1, n do t['k' .. i] = i end"
+	        " for k, v in %s do assert(type(k) == 'string' and v == t[k]) state.x = t seen = seen + 1 end"
+	        " assert(seen == n, seen) end";
+	struct script *script = fresh();
+	char text[300];
+
+	(void)snprintf(text, sizeof text, statements, "pairs(t)");
+	CHECK(works(script, text));
+	(void)snprintf(text, sizeof text, statements, "next, t");
+	CHECK(works(script, text));
+	CHECK(fails(script, "pairs()", "bad argument #1 to 'pairs' (value expected)"));
+	CHECK(fails(script, "for _ in pairs(nil) do end", "bad argument #1 to 'for iterator' (table expected, got nil)"));
+	CHECK(works(script, "local t = setmetatable({}, { __pairs = function(t) coroutine.yield(1) return 1, 2, 3, 4 end })"
+	                    " local co = coroutine.wrap(function() return pairs(t) end) assert(co() == 1)"
+	                    " local a, b, c, d = co() assert(a == 1 and b == 2 and c == 3 and d == nil)"));
+	script_close(script);
+}
+
 static void tables_are_values(void)
 {
 	struct script *script = fresh();
@@ -760,6 +782,7 @@ int main(void)
 	RUN(is_a_table_to_lua);
 	RUN(what_was_deleted_is_not_seen);
 	RUN(assigning_adopts);
+	RUN(what_is_gone_through_may_be_stored);
 	RUN(tables_are_values);
 	RUN(detached_tables_are_tables);
 	RUN(what_cannot_be_kept_is_refused);
