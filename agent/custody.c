@@ -75,7 +75,7 @@ static bool waits_for(const struct route *route, uint64_t first_unsafe)
 
 bool custody_is_full(const struct route *route)
 {
-	return route->policy.overflow == QUEUE_HOLD && queue_full(route->queue);
+	return route->standing != ROUTE_FORGOTTEN && route->policy.overflow == QUEUE_HOLD && queue_full(route->queue);
 }
 
 /* A link that has something to carry must go on. */
