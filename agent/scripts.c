@@ -271,11 +271,10 @@ static enum swapped swap(struct agent *agent, struct agent_script *place, struct
 	if (!save_state(agent, err, err_size) || load_on_trial(agent, place, texts, err, err_size) < 0)
 		return NOT_LOADED;
 	script_stop(old);
-	if (save_state(agent, err, err_size)) {
-		let_go(agent, place, origin);
+	if (save_state(agent, err, err_size))
 		fresh = script_open_again(place->path, texts, origin, limits_of(agent), &agent->host, err, err_size);
-	}
 	if (fresh) {
+		let_go(agent, place, origin);
 		script_take_sources(old, texts);
 		place->script = fresh;
 		script_close(old);
@@ -387,16 +386,27 @@ void scripts_settle(struct agent *agent)
 
 /* ---- which there are ---- */
 
-static void remove_last(struct agent *agent)
+/* False: it goes on, as what it keeps in `state`, and has been acknowledged with that,
+ * would be lost. */
+static bool remove_last(struct agent *agent, scripts_tell *tell, void *arg)
 {
 	struct agent_script *place = &agent->scripts[agent->n_scripts - 1];
 	uint32_t origin = script_origin(place->script);
+	char err[100];
 
 	script_stop(place->script);
+	if (!save_state(agent, err, sizeof err)) {
+		tell(arg, place->path, "goes on", err);
+		(void)script_start(place->script);
+		meet_links(agent, place->script);
+		return false;
+	}
+	tell(arg, place->path, "stopped", NULL);
 	let_go(agent, place, origin);
 	close_one(place);
 	agent->n_scripts--;
 	routes_remove_abandoned(agent);
+	return true;
 }
 
 /* Puts those that stay into the order of the configuration, and behind them the others. Returns
@@ -449,10 +459,8 @@ void scripts_rearrange(struct agent *agent, scripts_tell *tell, void *arg)
 	stay = sort_places(agent, places);
 	free(agent->scripts);
 	agent->scripts = places;
-	while (agent->n_scripts > stay) {
-		tell(arg, places[agent->n_scripts - 1].path, "stopped", NULL);
-		remove_last(agent);
-	}
+	while (agent->n_scripts > stay && remove_last(agent, tell, arg))
+		;
 	for (size_t i = 0, at = 0; i < config->n_scripts; i++)
 		if ((at < agent->n_scripts && strcmp(places[at].path, config->scripts[i]) == 0) ||
 		    add_at(agent, at, config->scripts[i], tell, arg))

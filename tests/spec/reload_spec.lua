@@ -249,6 +249,38 @@ describe("a reload of scripts", function()
 		assert.same({ "vc x", "va x" }, g.collector:payloads("^out$"))
 	end)
 
+	it("keeps the `state` of a script that is taken out, as far as it had got", function()
+		local g = start { config = { store = { linger = "10s" } }, agent = { scripts = { ["a.lua"] = "", ["b.lua"] = [[
+			function on_message() state.n = (state.n or 0) + 1 end
+			function on_start() mqtt.pub("out", ("%s %s"):format(state.n, state.stopped)) end
+			function on_stop() state.stopped = true end
+		]] } } }
+		g:publish_readings(1, 3)
+		loop.eventually(function() return status(g).script["b.lua"].calls >= 4 end, "all are counted")
+		g.config.scripts = { "a.lua" }
+		g.agent:configure(g.config)
+		assert.equal("script b.lua: stopped\n", must_reload(g))
+		g:await_taken()
+		g.config.scripts = { "a.lua", "b.lua" }
+		g.agent:configure(g.config)
+		must_reload(g)
+		loop.eventually(function() return #g.collector:payloads("^out$") == 2 end, "it is started again")
+		assert.same({ "nil nil", "3 true" }, g.collector:payloads("^out$"))
+	end)
+
+	it("leaves the old one what it has subscribed to if the new one loads on trial only", function()
+		local g = start { script = [[
+			mqtt.sub("more/#", { link = "field" })
+			function on_stop() state.stopped = true end
+			on("more/+", function(_, p) mqtt.pub("out", p) end)
+		]] }
+		g.field:wait_subscribed("gw-field", "more/#")
+		g.agent:script("rules.lua", "if state.stopped then error('no') end")
+		assert.equal(1, (reload(g)))
+		ask(g, "more/a")
+		assert.equal(0, g.field:occurrences("Received UNSUBSCRIBE from gw-field"))
+	end)
+
 	it("twenty times leaves memory and timers as they were", function()
 		local g = start { agent = { release = true }, idle = true }
 		g:start(true)
@@ -473,6 +505,18 @@ describe("a reload of links", function()
 		must_reload(g)
 		assert.same({ 1, 2, 3, 4, 5 }, g:wait_readings(5))
 		loop.eventually(function() return third:occurrences("Received DISCONNECT from gw-third") == 1 end, "a goodbye")
+	end)
+
+	it("goes on reading when a link is gone whose full queue held the others", function()
+		local g = start { down = true, core = { queue = { overflow = "hold", max_messages = 5 } } }
+		g:publish_readings(1, 20)
+		loop.eventually(function() return status(g).link.field.held end, "the sensors' link is held")
+		g.config.links.core = nil
+		g.config.links.other = { url = "mqtt://127.0.0.1:" .. g.core.port, default = true }
+		g.agent:configure(g.config)
+		must_reload(g)
+		g:publish_readings(21, 22)
+		loop.eventually(function() return #g:readings() == 2 end, "readings go to the new link")
 	end)
 
 	it("changes queue and timing without a reconnect", function()
