@@ -34,6 +34,7 @@ static size_t read_labels(lua_State *L, struct metric_label *labels)
 	if (lua_isnoneornil(L, 2))
 		return 0;
 	luaL_argexpected(L, lua_istable(L, 2), 2, "table of labels");
+	api_state_plain(L, 2);
 	for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
 		const char *name = text_at(L, -2, "the name of a label");
 		const char *what = lua_pushfstring(L, "labels.%s", name);

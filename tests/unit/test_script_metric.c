@@ -56,6 +56,8 @@ static void the_same_is_the_same(void)
 	    " metric.counter('same', { a = '2', b = '1' }):inc(7)"
 	    " metric.counter('same', { a = '1' }):inc(9)");
 	CHECK(silent() && metrics_count(host.metrics) == before + 4);
+	run("state.labels = { a = '1' } metric.counter('same', state.labels):inc()");
+	CHECK(silent() && metrics_count(host.metrics) == before + 4);
 	for (size_t i = 0; i + 1 < metrics_count(host.metrics); i++)
 		CHECK(strcmp(metrics_at(host.metrics, i)->name, metrics_at(host.metrics, i + 1)->name) <= 0);
 	CHECK(value_of("same") == 2);
