@@ -277,6 +277,7 @@ static void check_table(struct check *check, struct spot *spot, int index)
 	if (spot->place.depth >= DEPTH_MAX)
 		refuse(check, &spot->place, "nested more than 16 deep");
 	quota_check_stack(L, 10);
+	quota_check_time(L);
 	if (!state_table_push_data(L, index)) {
 		if (!value_is_array(L, index) && lua_getmetatable(L, index))
 			refuse(check, &spot->place, "a table with a metatable cannot be stored");
