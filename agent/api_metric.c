@@ -47,32 +47,6 @@ static size_t read_labels(lua_State *L, struct metric_label *labels)
 	return n;
 }
 
-static int get(lua_State *L, enum metric_kind kind)
-{
-	const struct script *script = script_of(L);
-	const char *name = api_check_text(L, 1, "name");
-	struct metric_label labels[METRIC_LABELS_MAX];
-	size_t n_labels = read_labels(L, labels);
-	struct metric **metric = lua_newuserdatauv(L, sizeof *metric, 0);
-	char err[300];
-
-	*metric = metrics_get(script->host->metrics, script->origin, kind, name, labels, n_labels, err, sizeof err);
-	if (!*metric)
-		return luaL_error(L, "metric.%s: %s", metric_kind_name(kind), err);
-	luaL_setmetatable(L, metric_kind_name(kind));
-	return 1;
-}
-
-static int get_counter(lua_State *L)
-{
-	return get(L, METRIC_COUNTER);
-}
-
-static int get_gauge(lua_State *L)
-{
-	return get(L, METRIC_GAUGE);
-}
-
 static int counter_add(lua_State *L)
 {
 	struct metric *counter = check_metric(L, METRIC_COUNTER);
@@ -99,25 +73,60 @@ static int gauge_set(lua_State *L)
 	return 0;
 }
 
-static void add_type(lua_State *L, enum metric_kind kind, const luaL_Reg *methods)
+/* Pushes the metatable of metrics of a kind: made for the first one, and entered when it is
+ * complete. */
+static void push_type(lua_State *L, enum metric_kind kind)
 {
-	luaL_newmetatable(L, metric_kind_name(kind));
-	lua_newtable(L);
-	luaL_setfuncs(L, methods, 0);
-	lua_setfield(L, -2, "__index");
-	lua_pushstring(L, metric_kind_name(kind)); /* what getmetatable() gives: scripts must not add to it */
-	lua_setfield(L, -2, "__metatable");
+	static const luaL_Reg counter[] = { { "add", counter_add }, { "inc", counter_add }, { NULL, NULL } };
+	static const luaL_Reg gauge[] = { { "add", gauge_add }, { "set", gauge_set }, { NULL, NULL } };
+	const char *name = metric_kind_name(kind);
+
+	if (luaL_getmetatable(L, name) != LUA_TNIL)
+		return;
 	lua_pop(L, 1);
+	lua_createtable(L, 0, 3);
+	lua_newtable(L);
+	luaL_setfuncs(L, kind == METRIC_COUNTER ? counter : gauge, 0);
+	lua_setfield(L, -2, "__index");
+	lua_pushstring(L, name);
+	lua_setfield(L, -2, "__name");
+	lua_pushstring(L, name); /* what getmetatable() gives: scripts must not add to it */
+	lua_setfield(L, -2, "__metatable");
+	lua_pushvalue(L, -1);
+	lua_setfield(L, LUA_REGISTRYINDEX, name);
+}
+
+static int get(lua_State *L, enum metric_kind kind)
+{
+	const struct script *script = script_of(L);
+	const char *name = api_check_text(L, 1, "name");
+	struct metric_label labels[METRIC_LABELS_MAX];
+	size_t n_labels = read_labels(L, labels);
+	struct metric **metric = lua_newuserdatauv(L, sizeof *metric, 0);
+	char err[300];
+
+	*metric = metrics_get(script->host->metrics, script->origin, kind, name, labels, n_labels, err, sizeof err);
+	if (!*metric)
+		return luaL_error(L, "metric.%s: %s", metric_kind_name(kind), err);
+	push_type(L, kind);
+	lua_setmetatable(L, -2);
+	return 1;
+}
+
+static int get_counter(lua_State *L)
+{
+	return get(L, METRIC_COUNTER);
+}
+
+static int get_gauge(lua_State *L)
+{
+	return get(L, METRIC_GAUGE);
 }
 
 static int open_metric(lua_State *L)
 {
 	static const luaL_Reg functions[] = { { "counter", get_counter }, { "gauge", get_gauge }, { NULL, NULL } };
-	static const luaL_Reg counter[] = { { "add", counter_add }, { "inc", counter_add }, { NULL, NULL } };
-	static const luaL_Reg gauge[] = { { "add", gauge_add }, { "set", gauge_set }, { NULL, NULL } };
 
-	add_type(L, METRIC_COUNTER, counter);
-	add_type(L, METRIC_GAUGE, gauge);
 	luaL_newlib(L, functions);
 	return 1;
 }

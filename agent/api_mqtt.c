@@ -53,24 +53,6 @@ static struct link *self_link(lua_State *L)
 	return *(struct link **)luaL_checkudata(L, 1, LINK_TYPE);
 }
 
-/* Pushes the object of a link, always the same one for the same link. */
-static int push_link(lua_State *L, struct link *link)
-{
-	struct link **object;
-
-	luaL_getsubtable(L, LUA_REGISTRYINDEX, "tidegate.links");
-	if (lua_rawgetp(L, -1, link) == LUA_TNIL) {
-		lua_pop(L, 1);
-		object = lua_newuserdatauv(L, sizeof link, 0);
-		*object = link;
-		luaL_setmetatable(L, LINK_TYPE);
-		lua_pushvalue(L, -1);
-		lua_rawsetp(L, -3, link);
-	}
-	lua_remove(L, -2);
-	return 1;
-}
-
 static int check_qos(lua_State *L, int arg)
 {
 	lua_Integer qos = api_whole_number(L, arg);
@@ -390,6 +372,60 @@ static int link_to_string(lua_State *L)
 	return 1;
 }
 
+static void set_actions(lua_State *L, lua_CFunction function)
+{
+	for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+		lua_pushinteger(L, (lua_Integer)i);
+		lua_pushcclosure(L, function, 1);
+		lua_setfield(L, -2, actions[i].name);
+	}
+}
+
+/* Pushes the metatable of link objects, which few scripts have: it is made for the first,
+ * and entered when it is complete. It is closed to scripts: a `__gc` put there would run
+ * out of reach of the CPU limit. */
+static void push_link_type(lua_State *L)
+{
+	static const luaL_Reg methods[] = { { "depth", link_depth }, { "name", link_name_of }, { NULL, NULL } };
+
+	if (luaL_getmetatable(L, LINK_TYPE) != LUA_TNIL)
+		return;
+	lua_pop(L, 1);
+	lua_createtable(L, 0, 4);
+	lua_pushliteral(L, LINK_TYPE);
+	lua_setfield(L, -2, "__name");
+	lua_pushliteral(L, LINK_TYPE);
+	lua_setfield(L, -2, "__metatable");
+	lua_pushcfunction(L, link_to_string);
+	lua_setfield(L, -2, "__tostring");
+	luaL_newlib(L, methods);
+	set_actions(L, on_link);
+	lua_getfield(L, -1, "is_connected");
+	lua_setfield(L, -2, "connected");
+	lua_setfield(L, -2, "__index");
+	lua_pushvalue(L, -1);
+	lua_setfield(L, LUA_REGISTRYINDEX, LINK_TYPE);
+}
+
+/* Pushes the object of a link, always the same one for the same link. */
+static int push_link(lua_State *L, struct link *link)
+{
+	struct link **object;
+
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, "tidegate.links");
+	if (lua_rawgetp(L, -1, link) == LUA_TNIL) {
+		lua_pop(L, 1);
+		object = lua_newuserdatauv(L, sizeof link, 0);
+		*object = link;
+		push_link_type(L);
+		lua_setmetatable(L, -2);
+		lua_pushvalue(L, -1);
+		lua_rawsetp(L, -3, link);
+	}
+	lua_remove(L, -2);
+	return 1;
+}
+
 static int mqtt_link(lua_State *L)
 {
 	const struct script_host *host = script_of(L)->host;
@@ -448,34 +484,6 @@ static int mqtt_conn(lua_State *L)
 	return push_link(L, link);
 }
 
-static void set_actions(lua_State *L, lua_CFunction function)
-{
-	for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
-		lua_pushinteger(L, (lua_Integer)i);
-		lua_pushcclosure(L, function, 1);
-		lua_setfield(L, -2, actions[i].name);
-	}
-}
-
-/* The metatable of link objects. It is closed to scripts: a `__gc` put there
- * would run out of reach of the CPU limit. */
-static void open_link_type(lua_State *L)
-{
-	static const luaL_Reg methods[] = { { "depth", link_depth }, { "name", link_name_of }, { NULL, NULL } };
-
-	luaL_newmetatable(L, LINK_TYPE);
-	lua_pushliteral(L, LINK_TYPE);
-	lua_setfield(L, -2, "__metatable");
-	lua_pushcfunction(L, link_to_string);
-	lua_setfield(L, -2, "__tostring");
-	luaL_newlib(L, methods);
-	set_actions(L, on_link);
-	lua_getfield(L, -1, "is_connected");
-	lua_setfield(L, -2, "connected");
-	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
-}
-
 static int open_mqtt(lua_State *L)
 {
 	static const luaL_Reg functions[] = { { "conn", mqtt_conn }, { "link", mqtt_link }, { NULL, NULL } };
@@ -487,7 +495,6 @@ static int open_mqtt(lua_State *L)
 
 void api_mqtt_open(struct lua_State *L)
 {
-	open_link_type(L);
 	luaL_requiref(L, "mqtt", open_mqtt, 1);
 	lua_pop(L, 1);
 }

@@ -24,11 +24,15 @@
 #include "library.h"
 #include "quota.h"
 #include "sources.h"
+#include "stripped.h"
 
 #define MOVES_MAX 10000000 /* of one table.move: a good tenth of a second */
 
 /* In the table of loaded modules while a module's chunk runs. */
 static const char loading;
+/* Its address is the registry's key of the library's loaded modules. They are known as
+ * long as somebody has them: what was needed once goes. */
+static const char library_modules;
 
 /* xpcall(f, handler, ...): pcall, and then the handler. */
 static int xpcall_end(lua_State *L, int status, lua_KContext context)
@@ -223,8 +227,8 @@ static struct sources *sources_of(lua_State *L)
 }
 
 /* Pushes the path of the module's file, the upvalues being the script's directory and the
- * library's, and its sources; raises if there is none. */
-static const char *module_path(lua_State *L, const char *name)
+ * library's, and its sources, and says whether it is the library's; raises if there is none. */
+static const char *module_path(lua_State *L, const char *name, bool *of_library)
 {
 	static const char *const places[] = { "%s/%s.lua", "%s/lib/%s.lua", "%s/%s.lua" };
 	const char *directory = lua_tostring(L, lua_upvalueindex(1));
@@ -234,6 +238,7 @@ static const char *module_path(lua_State *L, const char *name)
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
 		const char *path = lua_pushfstring(L, places[i], i < 2 ? directory : library, relative);
 
+		*of_library = i == 2;
 		if (sources_has(sources_of(L), path))
 			return path;
 	}
@@ -266,11 +271,18 @@ void sandbox_load(struct lua_State *L, struct sources *sources, const char *path
 	lua_remove(L, -2);
 }
 
-/* run_module(name, path) → the module's value, never nil. The upvalues are require's. */
+/* run_module(name, path, of_library) → the module's value, never nil. The upvalues are
+ * require's. The library belongs to the program and not to what a script is made of. */
 static int run_module(lua_State *L)
 {
-	sandbox_load(L, sources_of(L), lua_tostring(L, 2));
-	lua_insert(L, 1);
+	const char *path = lua_tostring(L, 2);
+
+	if (!lua_toboolean(L, 3))
+		sandbox_load(L, sources_of(L), path);
+	else if (stripped_load(L, path) != LUA_OK)
+		return lua_error(L);
+	lua_replace(L, 3);
+	lua_rotate(L, 1, 1);
 	lua_call(L, 2, 1);
 	if (lua_isnil(L, -1))
 		lua_pushboolean(L, 1);
@@ -278,41 +290,57 @@ static int run_module(lua_State *L)
 }
 
 /* Runs the module at `path` and enters its value (or, if it raises, nothing) in
- * the table of loaded modules at index 2. Leaves the value or the error. */
-static int load_module(lua_State *L, const char *name, const char *path)
+ * the table of loaded modules at index 2 or, if it is the library's, 3. Leaves the value
+ * or the error. */
+static int load_module(lua_State *L, const char *name, const char *path, bool of_library)
 {
+	int loaded = of_library ? 3 : 2;
 	int status;
 
 	lua_pushlightuserdata(L, (void *)(uintptr_t)&loading);
-	lua_setfield(L, 2, name);
+	lua_setfield(L, loaded, name);
 	for (int i = 1; i <= 3; i++)
 		lua_pushvalue(L, lua_upvalueindex(i));
 	lua_pushcclosure(L, run_module, 3);
 	lua_pushstring(L, name);
 	lua_pushstring(L, path);
-	status = lua_pcall(L, 2, 1, 0);
+	lua_pushboolean(L, of_library);
+	status = lua_pcall(L, 3, 1, 0);
 	if (status == LUA_OK)
 		lua_pushvalue(L, -1);
 	else
 		lua_pushnil(L);
-	lua_setfield(L, 2, name);
+	lua_setfield(L, loaded, name);
 	return status;
+}
+
+/* Pushes the module's value and returns true; or false if it is not loaded. */
+static bool push_loaded(lua_State *L, int loaded, const char *name)
+{
+	int type = lua_getfield(L, loaded, name);
+
+	if (type == LUA_TLIGHTUSERDATA && lua_touserdata(L, -1) == &loading)
+		luaL_error(L, "module '%s' requires itself", name);
+	if (type == LUA_TNIL)
+		lua_pop(L, 1);
+	return type != LUA_TNIL;
 }
 
 static int safe_require(lua_State *L)
 {
 	size_t size;
-	const char *name = luaL_checklstring(L, 1, &size);
+	const char *name = luaL_checklstring(L, 1, &size), *path;
+	bool of_library;
 
 	luaL_argcheck(L, is_module_name(name, size), 1,
 	              "module names are made of letters, digits, '_' and '-', parted by single dots");
 	lua_settop(L, 1);
 	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-	if (lua_getfield(L, 2, name) == LUA_TLIGHTUSERDATA && lua_touserdata(L, 3) == &loading)
-		return luaL_error(L, "module '%s' requires itself", name);
-	if (!lua_isnil(L, 3))
+	lua_rawgetp(L, LUA_REGISTRYINDEX, &library_modules);
+	if (push_loaded(L, 2, name) || push_loaded(L, 3, name))
 		return 1;
-	return load_module(L, name, module_path(L, name)) == LUA_OK ? 1 : lua_error(L);
+	path = module_path(L, name, &of_library);
+	return load_module(L, name, path, of_library) == LUA_OK ? 1 : lua_error(L);
 }
 
 /* Replaces field `name` of the table on top by `function`, which gets the
@@ -346,18 +374,33 @@ static void open_base(lua_State *L, const char *directory, struct sources *sourc
 	lua_pushcclosure(L, safe_require, 3);
 	lua_setfield(L, -2, "require");
 	lua_pop(L, 1);
+	lua_newtable(L);
+	lua_createtable(L, 0, 1);
+	lua_pushliteral(L, "v");
+	lua_setfield(L, -2, "__mode");
+	lua_setmetatable(L, -2);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, &library_modules);
 }
 
 /* Lua's math without what only some builds of Lua have, for the sake of Lua 5.2: a
- * script that works on the desk must work on the router. */
+ * script that works on the desk must work on the router. A copy, as a table keeps
+ * the room of what is taken out. */
 static int open_math(lua_State *L)
 {
 	static const char *const old[] = { "atan2", "cosh", "sinh", "tanh", "pow", "frexp", "ldexp", "log10" };
 
+	lua_settop(L, 0);
+	lua_newtable(L);
 	lua_pushcfunction(L, luaopen_math);
 	lua_call(L, 0, 1);
 	for (size_t i = 0; i < sizeof old / sizeof *old; i++)
 		remove_field(L, old[i]);
+	for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+		lua_pushvalue(L, -2);
+		lua_pushvalue(L, -2);
+		lua_rawset(L, 1);
+	}
+	lua_settop(L, 1);
 	return 1;
 }
 

@@ -143,6 +143,38 @@ static void requires_modules(void)
 	CHECK(raises("require()", "bad argument #1 to 'require' (string expected, got no value)"));
 }
 
+/* Its modules have no debug information; whose mistake it is shows all the same. */
+static void the_library_names_the_scripts_lines(void)
+{
+	struct script *script;
+
+	CHECK(raises("\nrequire('rules.throttle').new({})", "rules.lua:2: throttle.new: every is missing"));
+	CHECK(raises("local t = require('rules.throttle').new({ every = 1 })\nt:allow({})",
+	             "rules.lua:2: series: expected a string or an integer, got table"));
+	CHECK(raises("local d = require('rules.dedupe').new()\nd:first('a', {})", "rules.lua:2: value: expected a string"));
+	CHECK(raises("\nrequire('rules.router').new({ { 'a' } })", "rules.lua:2: router.new: route 1: expected a function"));
+	script = open_script("local r = require('rules.router').new({ { '#', function(topic)\nerror(topic)\nend } })\n"
+	                     "function on_message(topic)\nlocal ok = r:route(topic)\nreturn ok\nend");
+	message(script, "oops", "p");
+	script_close(script);
+	CHECK(saw("/rules.lua:2: oops"));
+	CHECK(saw("/rules.lua:2: in "));
+	CHECK(saw("\t?: in method 'route'"));
+	CHECK(saw("/rules.lua:5: in "));
+}
+
+/* Loading it again takes memory again. */
+static void the_library_is_kept_as_long_as_it_is_used(void)
+{
+	run("local used = require('rules.throttle') local object = used.new({ every = 1 }) collectgarbage()"
+	    " local before = collectgarbage('count') local again = require('rules.throttle') collectgarbage()"
+	    " log.info('the same: %s %s', again == used, collectgarbage('count') - before < 0.5)"
+	    " local options = require('rules.options') collectgarbage()"
+	    " log.info('another: %s', collectgarbage('count') - before > 4)");
+	CHECK(saw("the same: true true"));
+	CHECK(saw("another: true"));
+}
+
 /* ---- what the editor is told ---- */
 
 /* Methods of objects cannot be listed by a script (tests/spec/sandbox_spec.lua has the
@@ -178,7 +210,7 @@ static int count_methods(lua_State *L, const char *type, const char *stub)
 
 static void stub_has_all_methods(void)
 {
-	struct script *script = open_script("");
+	struct script *script = open_script("mqtt.link('core') metric.counter('a') metric.gauge('b')");
 	const char *stub = read_stub();
 	lua_State *L = script->L;
 	int methods = 0, types = 0;
@@ -209,6 +241,8 @@ int main(void)
 	RUN(xpcall_works_as_usual);
 	RUN(coroutines_work_as_usual);
 	RUN(requires_modules);
+	RUN(the_library_names_the_scripts_lines);
+	RUN(the_library_is_kept_as_long_as_it_is_used);
 	RUN(stub_has_all_methods);
 	return test_end();
 }

@@ -50,34 +50,26 @@ local store = require "rules.series"
 local M = {}
 M.__index = M
 
-local OPTIONS = check.with_series {
-	above = { check.number },
-	below = { check.number },
-	hysteresis = { check.not_negative, default = 0 },
-	delay = { check.delay, default = 0 },
-	clear_delay = { check.delay, default = 0 },
-	latch = { check.flag, default = false },
-}
-
-local function check_limits(options)
-	local above, below = options.above, options.below
-	if not above and not below then
-		error("alarm.new: above or below is missing: expected a finite number", 3)
-	elseif above and below and above - below <= options.hysteresis then
-		error(("alarm.new: above: expected more than below + hysteresis (%s), got %s"):format(
-			below + options.hysteresis, above), 3)
-	end
-end
-
 --- An alarm; see above.
 function M.new(options)
-	options = check.options("alarm.new", options, OPTIONS)
-	check_limits(options)
-	return setmetatable({
-		above = options.above, below = options.below, hysteresis = options.hysteresis,
-		delay = options.delay, clear_delay = options.clear_delay, latch = options.latch,
-		series = store.new(options, "alarm"),
-	}, M)
+	local kinds = require "rules.options"
+	local self = kinds.read("alarm.new", options, kinds.with_series {
+		above = { kinds.number },
+		below = { kinds.number },
+		hysteresis = { kinds.not_negative, default = 0 },
+		delay = { kinds.delay, default = 0 },
+		clear_delay = { kinds.delay, default = 0 },
+		latch = { kinds.flag, default = false },
+	})
+	local above, below = self.above, self.below
+	if not above and not below then
+		error("alarm.new: above or below is missing: expected a finite number", 2)
+	elseif above and below and above - below <= self.hysteresis then
+		error(("alarm.new: above: expected more than below + hysteresis (%s), got %s"):format(
+			below + self.hysteresis, above), 2)
+	end
+	self.series = store.new(self, "alarm")
+	return setmetatable(self, M)
 end
 
 --- On which side a reading is bad, given the side of the alarm that there is; or nil.

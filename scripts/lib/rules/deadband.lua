@@ -43,15 +43,14 @@ M.__index = M
 
 local ROUNDING = 0x1p-51 -- of the difference of two numbers, as a part of their size
 
-local OPTIONS = check.with_series {
-	by = { check.not_negative, default = 0 },
-	percent = { check.not_negative, default = 0 },
-	every = { check.duration },
-}
-
 --- A deadband; see above.
 function M.new(options)
-	options = check.options("deadband.new", options, OPTIONS)
+	local kinds = require "rules.options"
+	options = kinds.read("deadband.new", options, kinds.with_series {
+		by = { kinds.not_negative, default = 0 },
+		percent = { kinds.not_negative, default = 0 },
+		every = { kinds.duration },
+	})
 	return setmetatable({
 		by = options.by,
 		part = options.percent / 100,

@@ -38,19 +38,35 @@ local store = require "rules.series"
 local M = {}
 M.__index = M
 
-local OPTIONS = check.with_series {
-	remember = { check.integer(1, 10000), default = 1 },
-	within = { check.duration },
-}
-
 --- A dedupe; see above.
 function M.new(options)
-	options = check.options("dedupe.new", options, OPTIONS)
+	local kinds = require "rules.options"
+	options = kinds.read("dedupe.new", options, kinds.with_series {
+		remember = { kinds.integer(1, 10000), default = 1 },
+		within = { kinds.duration },
+	})
 	return setmetatable({
 		remember = options.remember,
 		within = options.within,
 		series = store.new(options, ("dedupe %d"):format(options.remember)),
 	}, M)
+end
+
+--- What tells a value from others: a string; or nil and the reason.
+local function identity_of(value)
+	local kind = math.type(value) or type(value)
+	if kind == "string" then
+		return value
+	elseif kind == "integer" or kind == "boolean" then
+		return tostring(value)
+	elseif kind == "nil" or kind == "userdata" then
+		return nil, "no value"
+	elseif kind ~= "float" then
+		error(("value: expected a string, a number or a boolean, got %s"):format(kind), 3)
+	elseif not check.is_finite(value) then
+		return nil, "not a finite number: " .. value
+	end
+	return ("%.17g"):format(value)
 end
 
 --- Lets a value through: the n-th of its series has slot n % remember.
@@ -74,7 +90,7 @@ end
 --- Is it the first of its kind?
 function M:first(series, value, time)
 	local name = check.series(series)
-	local identity, why = check.identity(value)
+	local identity, why = identity_of(value)
 	if not identity then
 		return nil, why
 	end

@@ -53,13 +53,12 @@ M.__index = M
 
 local JUMP = 86400 -- seconds, beyond `after`
 
-local OPTIONS = check.with_series {
-	after = { check.duration, required = true },
-}
-
 --- A heartbeat; see above.
 function M.new(options)
-	options = check.options("heartbeat.new", options, OPTIONS)
+	local kinds = require "rules.options"
+	options = kinds.read("heartbeat.new", options, kinds.with_series {
+		after = { kinds.duration, required = true },
+	})
 	return setmetatable({
 		after = options.after,
 		series = store.new(options, "heartbeat"),

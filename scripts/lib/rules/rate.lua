@@ -62,20 +62,13 @@ Counter.__index = Counter
 
 local LATE = 10 -- so many in a row, and the clock was set back
 
-local RATE_OPTIONS = check.with_series {
-	per = { check.duration, default = 1 },
-	max_gap = { check.duration, default = 3600 },
-}
-
-local COUNTER_OPTIONS = check.with_series {
-	per = { check.duration, default = 1 },
-	wrap = { check.positive },
-	max_step = { check.positive },
-}
-
 --- A rate of change; see above.
 function M.new(options)
-	options = check.options("rate.new", options, RATE_OPTIONS)
+	local kinds = require "rules.options"
+	options = kinds.read("rate.new", options, kinds.with_series {
+		per = { kinds.duration, default = 1 },
+		max_gap = { kinds.duration, default = 3600 },
+	})
 	return setmetatable({
 		per = options.per, max_gap = options.max_gap, series = store.new(options, "rate"),
 	}, M)
@@ -132,7 +125,12 @@ end
 
 --- A counter; see above.
 function M.counter(options)
-	options = check.options("rate.counter", options, COUNTER_OPTIONS)
+	local kinds = require "rules.options"
+	options = kinds.read("rate.counter", options, kinds.with_series {
+		per = { kinds.duration, default = 1 },
+		wrap = { kinds.positive },
+		max_step = { kinds.positive },
+	})
 	local wrap = options.wrap and exact(options.wrap)
 	if options.max_step and not wrap then
 		error("rate.counter: max_step: expected only with wrap", 2)

@@ -30,34 +30,21 @@ local check = require "rules.check"
 local M = {}
 M.__index = M
 
-local LIST = {
-	expected = "a list of two numbers or more",
-	read = function(value)
-		if type(value) ~= "table" or #value < 2 then
+local function read_list(value)
+	if type(value) ~= "table" or #value < 2 then
+		return nil
+	end
+	for _, number in ipairs(value) do
+		if not check.is_finite(number) then
 			return nil
 		end
-		for _, number in ipairs(value) do
-			if not check.number.read(number) then
-				return nil
-			end
-		end
-		return value
-	end,
-}
+	end
+	return value
+end
 
-local OUTSIDE = {
-	expected = '"extend", "clamp" or "refuse"',
-	read = function(value)
-		return (value == "extend" or value == "clamp" or value == "refuse") and value or nil
-	end,
-}
-
-local OPTIONS = {
-	from = { LIST, required = true },
-	to = { LIST, required = true },
-	outside = { OUTSIDE, default = "extend" },
-	decimals = { check.integer(0, 12) },
-}
+local function read_outside(value)
+	return (value == "extend" or value == "clamp" or value == "refuse") and value or nil
+end
 
 --- Copies of both lists, with `from` rising; or nil.
 local function rising(from, to)
@@ -77,7 +64,14 @@ end
 
 --- A scale; see above.
 function M.new(options)
-	options = check.options("scale.new", options, OPTIONS)
+	local kinds = require "rules.options"
+	local list = { expected = "a list of two numbers or more", read = read_list }
+	options = kinds.read("scale.new", options, {
+		from = { list, required = true },
+		to = { list, required = true },
+		outside = { { expected = '"extend", "clamp" or "refuse"', read = read_outside }, default = "extend" },
+		decimals = { kinds.integer(0, 12) },
+	})
 	if #options.from ~= #options.to then
 		error(("scale.new: to: expected as many numbers as in from (%d), got %d"):format(#options.from, #options.to), 2)
 	end

@@ -27,21 +27,8 @@ function M.new(options, layout)
 	}, M)
 end
 
---- Where a record is: the table, and the key in it. Integers are written "#7" there, and
--- what begins with "#" anyway, "##".
-local function place_of(self, root, name)
-	local prefix = self.prefix
-	if not prefix then
-		return root.series, name
-	elseif type(name) ~= "string" or name:byte() == 35 then
-		return state, prefix .. "#" .. name
-	end
-	return state, prefix .. name
-end
-
 --- The series whose record is at `key`, or nil if there is none at it.
-local function name_at(self, key)
-	local prefix = self.prefix
+local function name_at(prefix, key)
 	if not prefix then
 		return key
 	elseif type(key) == "string" and key:sub(1, #prefix) == prefix then
@@ -52,10 +39,10 @@ local function name_at(self, key)
 end
 
 --- Forgets the records from before `generation`.
-local function purge(self, root, generation)
-	local records, keys = self.prefix and state or root.series, {}
+local function purge(prefix, records, generation)
+	local keys = {}
 	for key, record in pairs(records) do
-		if name_at(self, key) ~= nil and (record.generation or 0) < generation then
+		if name_at(prefix, key) ~= nil and (record.generation or 0) < generation then
 			keys[#keys + 1] = key
 		end
 	end
@@ -66,88 +53,86 @@ end
 
 --- Begins anew in `root`, unless that is somebody else's.
 local function begin(self, root)
-	local module, layout = self.layout:match("^%S+"), root.layout
+	local layout = root.layout
 	local owner = type(layout) == "string" and layout:match("^%S+")
-	if owner ~= module and next(root) ~= nil then
+	if owner ~= self.layout:match("^%S+") and next(root) ~= nil then
 		error(("state: that table holds %s: give each object a place of its own"):format(
 			owner and "data of rules." .. owner or "something else"), 0)
 	end
 	if self.prefix then
-		purge(self, root, math.huge)
+		purge(self.prefix, state, math.huge)
 	else
 		root.series = {}
 	end
-	root.generation, root.count = 1, 0
-	root.layout = self.layout
+	root.generation, root.count, root.layout = 1, 0, self.layout
 end
 
-local function root_of(self)
-	local root = self.home
-	if self.prefix then
-		local name = root
-		root = state[name]
+--- What all records have in common; the table of records; and the key of that of `name`:
+-- in `state` integers are written "#7", and what begins with "#" anyway, "##".
+local function find(self, name)
+	local root, prefix = self.home, self.prefix
+	if prefix then
+		local home = root
+		root = state[home]
 		if root == nil then
-			state[name] = {}
-			root = state[name]
+			state[home] = {}
+			root = state[home]
 		elseif type(root) ~= "table" then
-			error(("state.%s: expected a table, found %s"):format(name, type(root)), 0)
+			error(("state.%s: expected a table, found %s"):format(home, type(root)), 0)
 		end
 	end
 	if root.layout ~= self.layout then
 		begin(self, root)
 	end
-	return root
+	if not prefix then
+		return root, root.series, name
+	elseif type(name) ~= "string" or name:byte() == 35 then
+		name = "#" .. name
+	end
+	return root, state, prefix .. name
 end
 
---- One more record is used in this generation, or in the next. Returns its number.
-local function count_use(self, root, record)
+--- The record is used, in this generation or, if that is full, in the next.
+local function use(self, root, records, record)
 	local generation, count = root.generation, root.count
 	local full = count >= self.max
 	if full then
 		generation, count = generation + 1, 0
 		root.generation = generation
 	end
-	record.generation = generation
-	root.count = count + 1
-	return full and generation
+	record.generation, root.count = generation, count + 1
+	if full then
+		purge(self.prefix, records, generation - 1)
+	end
 end
 
 --- The record of a series, or nil; the series is used.
 function M:get(name)
-	local root = root_of(self)
-	local records, key = place_of(self, root, name)
+	local root, records, key = find(self, name)
 	local record = records[key]
 	if record ~= nil and record.generation ~= root.generation then
-		local begun = count_use(self, root, record)
-		if begun then
-			purge(self, root, begun - 1)
-		end
+		use(self, root, records, record)
 	end
 	return record
 end
 
 --- The same without counting as a use, so that nothing else is forgotten.
 function M:peek(name)
-	local records, key = place_of(self, root_of(self), name)
+	local _, records, key = find(self, name)
 	return records[key]
 end
 
 --- Keeps `record`, a plain table, for a series that has none; returns it as it is now.
 function M:add(name, record)
-	local root = root_of(self)
-	local records, key = place_of(self, root, name)
-	local begun = count_use(self, root, record)
+	local root, records, key = find(self, name)
+	use(self, root, records, record)
 	records[key] = record
-	if begun then
-		purge(self, root, begun - 1)
-	end
 	return records[key]
 end
 
 --- Forgets a series; true if there was one.
 function M:remove(name)
-	local root = root_of(self)
-	local records, key = place_of(self, root, name)
+	local root, records, key = find(self, name)
 	local record = records[key]
 	if record == nil then
 		return false
@@ -159,23 +144,22 @@ function M:remove(name)
 	return true
 end
 
-local function by_name(a, b)
-	if type(a) == type(b) then
-		return a < b
-	end
-	return type(a) == "number"
-end
-
 --- The names, sorted, of all series, or of those for which test(record, name) is true.
 function M:names(test)
-	local root, names = root_of(self), {}
-	for key, record in pairs(self.prefix and state or root.series) do
-		local name = name_at(self, key)
+	local _, records = find(self, 0)
+	local names = {}
+	for key, record in pairs(records) do
+		local name = name_at(self.prefix, key)
 		if name ~= nil and (not test or test(record, name)) then
 			names[#names + 1] = name
 		end
 	end
-	table.sort(names, by_name)
+	table.sort(names, function(a, b)
+		if type(a) == type(b) then
+			return a < b
+		end
+		return type(a) == "number"
+	end)
 	return names
 end
 

@@ -33,14 +33,13 @@ local store = require "rules.series"
 local M = {}
 M.__index = M
 
-local OPTIONS = check.with_series {
-	every = { check.duration, required = true },
-	burst = { check.integer(1, 1000000), default = 1 },
-}
-
 --- A throttle; see above.
 function M.new(options)
-	options = check.options("throttle.new", options, OPTIONS)
+	local kinds = require "rules.options"
+	options = kinds.read("throttle.new", options, kinds.with_series {
+		every = { kinds.duration, required = true },
+		burst = { kinds.integer(1, 1000000), default = 1 },
+	})
 	return setmetatable({
 		every = options.every,
 		ahead = options.every * (options.burst - 1), -- how far `due` may be ahead of time

@@ -65,186 +65,13 @@
 -- up to 100 readings (in each bucket), beyond that off in rank by mostly less than 1 %,
 -- at most by 3 % for the 50th and 0.6 % for the first and 99th.
 local check = require "rules.check"
-local digest = require "rules.digest"
 local moments = require "rules.moments"
 local store = require "rules.series"
 
 local M = {}
 M.__index = M
 
-local LATE = 10 -- so many in a row, and the clock was set back
 local LARGEST = 1e150 -- whose square still is a number
-
-local function is_percentile(p)
-	return check.number.read(p) and p >= 0 and p <= 100
-end
-
-local PERCENTILES = {
-	expected = "true, or a list of numbers from 0 to 100",
-	read = function(value)
-		if type(value) == "boolean" then
-			return value
-		elseif type(value) ~= "table" then
-			return nil
-		end
-		for _, p in ipairs(value) do
-			if not is_percentile(p) then
-				return nil
-			end
-		end
-		return value
-	end,
-}
-
-local OPTIONS = check.with_series {
-	count = { check.integer(1, 1000) },
-	over = { check.duration },
-	buckets = { check.integer(1, 1000) },
-	percentiles = { PERCENTILES, default = false },
-}
-
--- ---- a bucket: moments and, if there are percentiles, a digest ----
-
-local function new_bucket(self, at)
-	return { at = at, moments = moments.new(), digest = self.percentiles and digest.new() or nil }
-end
-
-local function add_to_bucket(bucket, value)
-	moments.add(bucket.moments, value)
-	if bucket.digest then
-		digest.add(bucket.digest, value)
-	end
-end
-
-local function moments_of_buckets(buckets)
-	local all = moments.new()
-	for _, bucket in ipairs(buckets) do
-		moments.merge(all, bucket.moments)
-	end
-	return all
-end
-
-local function percentile_of_buckets(buckets, p)
-	local all, digests = moments_of_buckets(buckets), {}
-	for i, bucket in ipairs(buckets) do
-		digests[i] = bucket.digest
-	end
-	if all.count > 0 then
-		return digest.percentile(digests, p, all.min, all.max)
-	end
-end
-
--- ---- the kinds of windows: how readings are kept, and how results come about ----
-
-local until_taken = { moments = moments_of_buckets, percentile = percentile_of_buckets }
-
-function until_taken.new(self)
-	return new_bucket(self)
-end
-
-function until_taken.add(_, record, value)
-	add_to_bucket(record, value)
-	return true
-end
-
-function until_taken.content(_, record)
-	return { record }
-end
-
-local by_time = { moments = moments_of_buckets, percentile = percentile_of_buckets }
-
-function by_time.new()
-	return { buckets = {} }
-end
-
---- Does a reading of span `at` count? If it is the last of ten that do not, begins anew.
-local function is_in_time(self, record, at)
-	if not record.newest or at > record.newest - self.buckets then
-		if record.late then
-			record.late = nil
-		end
-		return true
-	end
-	record.late = (record.late or 0) + 1
-	if record.late < LATE then
-		return false
-	end
-	record.buckets, record.newest, record.late = {}, nil, nil
-	return true
-end
-
-function by_time.add(self, record, value, time)
-	local at = math.floor(time / self.width)
-	if not is_in_time(self, record, at) then
-		return nil, "late"
-	end
-	if not record.newest or at > record.newest then
-		record.newest = at
-	end
-	local place, buckets = at % self.buckets + 1, record.buckets
-	local bucket = buckets[place]
-	if not bucket or bucket.at ~= at then
-		buckets[place] = new_bucket(self, at)
-		bucket = buckets[place]
-	end
-	add_to_bucket(bucket, value)
-	return true
-end
-
---- The buckets that are in the window.
-function by_time.content(self, record, time)
-	local last = math.max(math.floor(time / self.width), record.newest)
-	local first, content = last - self.buckets + 1, {}
-	for _, bucket in pairs(record.buckets) do
-		if bucket.at >= first and bucket.at <= last then
-			content[#content + 1] = bucket
-		end
-	end
-	table.sort(content, function(a, b)
-		return a.at < b.at
-	end)
-	return content
-end
-
-local by_count = {}
-
-function by_count.new()
-	return { n = 0, values = {} }
-end
-
-function by_count.add(self, record, value)
-	local n = record.n + 1
-	record.values[(n - 1) % self.size + 1] = value
-	record.n = n
-	return true
-end
-
---- The readings, oldest first.
-function by_count.content(self, record)
-	local values, readings, n, size = record.values, {}, record.n, self.size
-	for i = math.max(1, n - size + 1), n do
-		readings[#readings + 1] = values[(i - 1) % size + 1]
-	end
-	return readings
-end
-
-function by_count.moments(readings)
-	local all = moments.new()
-	for _, value in ipairs(readings) do
-		moments.add(all, value)
-	end
-	return all
-end
-
-function by_count.percentile(readings, p)
-	table.sort(readings)
-	local place = p / 100 * (#readings - 1)
-	local below = math.floor(place)
-	local low, high = readings[below + 1], readings[below + 2]
-	return (place == below or not low) and low or low + (high - low) * (place - below)
-end
-
--- ---- the object ----
 
 local function layout_of(self, options)
 	local layout = options.count and ("count %d"):format(options.count)
@@ -254,14 +81,21 @@ end
 
 --- A window; see above.
 function M.new(options)
-	options = check.options("window.new", options, OPTIONS)
+	local kinds = require "rules.options"
+	options = kinds.read("window.new", options, kinds.with_series {
+		count = { kinds.integer(1, 1000) },
+		over = { kinds.duration },
+		buckets = { kinds.integer(1, 1000) },
+		percentiles = { kinds.percentiles, default = false },
+	})
 	if options.count and options.over then
 		error("window.new: over: expected count or over, got both", 2)
 	elseif options.buckets and not options.over then
 		error("window.new: buckets: expected only with over", 2)
 	end
 	local self = setmetatable({
-		kind = options.count and by_count or options.over and by_time or until_taken,
+		kind = require(options.count and "rules.window_count" or options.over and "rules.window_over" or "rules.window_all"),
+		digest = options.percentiles and not options.count and require "rules.digest" or nil,
 		size = options.count, buckets = options.buckets or 10, percentiles = options.percentiles,
 	}, M)
 	self.width = options.over and options.over / self.buckets
@@ -301,7 +135,7 @@ function M:summary(series, time)
 	local result, content = summarize(self, name, self.width and check.time(time))
 	if result.count > 0 and type(self.percentiles) == "table" then
 		for _, p in ipairs(self.percentiles) do
-			result[("p%g"):format(p)] = self.kind.percentile(content, p)
+			result[("p%g"):format(p)] = self.kind.percentile(self, content, p)
 		end
 	end
 	return result
@@ -317,14 +151,14 @@ end
 --- The percentile p of a series.
 function M:percentile(series, p, time)
 	local name = check.series(series)
-	if not is_percentile(p) then
+	if not check.is_finite(p) or p < 0 or p > 100 then
 		error(("p: expected a number from 0 to 100, got %s"):format(check.name_of(p)), 2)
 	elseif not self.size and not self.percentiles then
 		error("percentile: give window.new the option percentiles = true", 2)
 	end
 	local content = content_of(self, name, self.width and check.time(time))
 	if #content > 0 then
-		return self.kind.percentile(content, p)
+		return self.kind.percentile(self, content, p)
 	end
 end
 
