@@ -93,6 +93,12 @@ struct api_option {
 void api_options_read(struct lua_State *L, int index, const char *what, const struct api_option *options,
                       void *target);
 
+/* What an error calls the value at `index`: by what it is ("number", "json.null", "link"), or, where the type may be
+ * right and the value is not, by its value if it is a number or a string (5, "1 h"). Both push, and are valid as long
+ * as that stays. */
+const char *api_kind(struct lua_State *L, int index);
+const char *api_got(struct lua_State *L, int index);
+
 /* The string argument `arg`, which errors call `name`. */
 const char *api_check_string(struct lua_State *L, int arg, const char *name, size_t *size);
 /* The same for what is a C string to the host: raises if there is a NUL byte in it. */

@@ -167,6 +167,8 @@ static void push_null(lua_State *L)
 	lua_setfield(L, -2, "__tostring");
 	lua_pushliteral(L, "json.null");
 	lua_setfield(L, -2, "__metatable");
+	lua_pushliteral(L, "json.null"); /* what luaL_checknumber() and others say they got */
+	lua_setfield(L, -2, "__name");
 	lua_setmetatable(L, -2);
 }
 

@@ -19,7 +19,7 @@ static const char *text_at(lua_State *L, int index, const char *what)
 	const char *text;
 
 	if (lua_type(L, index) != LUA_TSTRING)
-		luaL_error(L, "%s: string expected, got %s", what, luaL_typename(L, index));
+		luaL_error(L, "%s: string expected, got %s", what, api_kind(L, index));
 	text = lua_tostring(L, index);
 	if (strlen(text) != lua_rawlen(L, index))
 		luaL_error(L, "%s: contains a NUL byte", what);

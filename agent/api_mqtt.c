@@ -66,7 +66,7 @@ static int check_qos(lua_State *L, int arg)
 static bool check_retain(lua_State *L, int arg)
 {
 	if (!lua_isnoneornil(L, arg) && !lua_isboolean(L, arg))
-		luaL_argerror(L, arg, lua_pushfstring(L, "retain: boolean expected, got %s", luaL_typename(L, arg)));
+		luaL_argerror(L, arg, lua_pushfstring(L, "retain: boolean expected, got %s", api_kind(L, arg)));
 	return lua_toboolean(L, arg);
 }
 
@@ -87,8 +87,7 @@ static struct bytes check_payload(lua_State *L, int arg)
 	struct bytes payload;
 
 	if (!lua_isstring(L, arg))
-		luaL_argerror(L, arg, lua_pushfstring(L, "payload: string or number expected, got %s",
-		                                      luaL_typename(L, arg)));
+		luaL_argerror(L, arg, lua_pushfstring(L, "payload: string or number expected, got %s", api_kind(L, arg)));
 	payload.data = lua_tolstring(L, arg, &payload.size);
 	luaL_argcheck(L, payload.size <= PACKET_MAX, arg, "payload is larger than MQTT's 256 MB");
 	return payload;
@@ -465,7 +464,7 @@ static int mqtt_conn(lua_State *L)
 		lua_replace(L, 3);
 	}
 	if (!lua_istable(L, 3))
-		luaL_argerror(L, 3, lua_pushfstring(L, "opts: table expected, got %s", luaL_typename(L, 3)));
+		luaL_argerror(L, 3, lua_pushfstring(L, "opts: table expected, got %s", api_kind(L, 3)));
 	state_table_copy(L, 3, OPTIONS_DEPTH); /* what is read raw must not be of `state` */
 	lua_replace(L, 3);
 	problems_release(&script->problems);

@@ -9,6 +9,8 @@
 #include "api.h"
 #include "nearest.h"
 
+#define GOT_MAX 40 /* bytes of a string */
+
 /* "opts.qos" → "qos" */
 static const char *key_of(const struct api_option *option)
 {
@@ -54,7 +56,7 @@ void api_options_read(struct lua_State *L, int index, const char *what, const st
 		return;
 	index = lua_absindex(L, index);
 	if (!lua_istable(L, index))
-		luaL_error(L, "%s: table expected, got %s", what, luaL_typename(L, index));
+		luaL_error(L, "%s: table expected, got %s", what, api_kind(L, index));
 	luaL_checkstack(L, 8, what);
 	api_state_plain(L, index);
 	lua_pushnil(L);
@@ -66,10 +68,30 @@ void api_options_read(struct lua_State *L, int index, const char *what, const st
 	}
 }
 
+const char *api_kind(struct lua_State *L, int index)
+{
+	return luaL_getmetafield(L, index, "__name") == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, index);
+}
+
+const char *api_got(struct lua_State *L, int index)
+{
+	size_t size;
+	const char *text;
+
+	index = lua_absindex(L, index);
+	if (lua_type(L, index) == LUA_TNUMBER)
+		return luaL_tolstring(L, index, NULL);
+	if (lua_type(L, index) != LUA_TSTRING)
+		return api_kind(L, index);
+	text = lua_tolstring(L, index, &size);
+	lua_pushlstring(L, text, size > GOT_MAX ? GOT_MAX : size);
+	return lua_pushfstring(L, size > GOT_MAX ? "\"%s...\"" : "\"%s\"", lua_tostring(L, -1));
+}
+
 const char *api_check_string(struct lua_State *L, int arg, const char *name, size_t *size)
 {
 	if (lua_type(L, arg) != LUA_TSTRING)
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s: string expected, got %s", name, luaL_typename(L, arg)));
+		luaL_argerror(L, arg, lua_pushfstring(L, "%s: string expected, got %s", name, api_kind(L, arg)));
 	return lua_tolstring(L, arg, size);
 }
 
@@ -93,9 +115,7 @@ int64_t api_whole_number(struct lua_State *L, int index)
 
 int api_option_expected(struct lua_State *L, const struct api_option *option, const char *expected)
 {
-	if (lua_type(L, -1) == LUA_TNUMBER)
-		return luaL_error(L, "%s: %s expected, got %s", option->path, expected, lua_tostring(L, -1));
-	return luaL_error(L, "%s: %s expected, got %s", option->path, expected, luaL_typename(L, -1));
+	return luaL_error(L, "%s: %s expected, got %s", option->path, expected, api_got(L, -1));
 }
 
 void api_option_bool(struct lua_State *L, const struct api_option *option, void *target)

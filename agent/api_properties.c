@@ -44,7 +44,7 @@ static struct bytes text_at(lua_State *L, int index, const char *path, bool utf8
 	const char *problem = NULL;
 
 	if (!lua_isstring(L, index))
-		luaL_error(L, "%s: string expected, got %s", path, luaL_typename(L, index));
+		luaL_error(L, "%s: string expected, got %s", path, api_kind(L, index));
 	text.data = lua_tolstring(L, index, &text.size);
 	if (text.size > TEXT_MAX)
 		problem = "is longer than 65535 bytes";
@@ -82,7 +82,7 @@ static void read_pairs(lua_State *L, const struct api_option *option, struct buf
 
 	for (lua_Integer i = 1; i <= count; i++) {
 		if (lua_rawgeti(L, list, i) != LUA_TTABLE)
-			luaL_error(L, "%s[%d]: { name, value } expected, got %s", option->path, (int)i, luaL_typename(L, -1));
+			luaL_error(L, "%s[%d]: { name, value } expected, got %s", option->path, (int)i, api_kind(L, -1));
 		api_state_plain(L, list + 1);
 		lua_rawgeti(L, list + 1, 1);
 		lua_rawgeti(L, list + 1, 2);

@@ -28,7 +28,7 @@ static int64_t check_delay(lua_State *L, bool repeats)
 	if (!(seconds >= (repeats ? MIN_S : 0) && seconds <= MAX_S))
 		luaL_argerror(L, 1, lua_pushfstring(L, "seconds: %s or a duration such as \"5s\" or \"10m\" expected, got %s",
 		                                    repeats ? "a number from 0.001 up" : "a number from 0 up",
-		                                    lua_isnumber(L, 1) ? lua_tostring(L, 1) : luaL_typename(L, 1)));
+		                                    api_got(L, 1)));
 	return (int64_t)llround((seconds < MIN_S ? MIN_S : seconds) * 1e9);
 }
 

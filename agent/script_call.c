@@ -40,6 +40,7 @@ static int add_traceback(lua_State *L)
 	else if (!text)
 		text = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
 	luaL_traceback(L, L, text, 1);
+	luaL_gsub(L, lua_tostring(L, -1), "\n\t...\t", "\n\t... "); /* "(skipping 16000 levels)" */
 	text = lua_tolstring(L, -1, &size);
 	/* The last frame is ours (run_call() and the like), and may be the only one. */
 	if (ends_with(text, size, host_frame))

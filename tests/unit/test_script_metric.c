@@ -30,6 +30,7 @@ static void counters_count(void)
 	CHECK(raises("metric.counter('opened_total'):add(0/0)", "a counter never goes down"));
 	CHECK(raises("metric.counter('opened_total'):add(math.huge)", "a counter never goes down"));
 	CHECK(raises("metric.counter('opened_total'):add('x')", "number expected, got string"));
+	CHECK(raises("metric.counter('opened_total'):add(json.null)", "number expected, got json.null"));
 	CHECK(raises("metric.counter('opened_total'):set(1)", "attempt to call a nil value (method 'set')"));
 	CHECK(value_of("opened_total") == 14.5);
 }

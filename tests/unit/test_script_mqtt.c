@@ -94,7 +94,7 @@ static void bad_properties_are_named(void)
 		{ "{ content_type = '\\255' }", "opts.properties.content_type is not valid UTF-8" },
 		{ "{ content_type = ('x'):rep(65536) }", "opts.properties.content_type is longer than 65535 bytes" },
 		{ "{ response_topic = 'a/#' }", "opts.properties.response_topic contains a wildcard" },
-		{ "{ user = 'x' }", "opts.properties.user: table expected, got string" },
+		{ "{ user = 'x' }", "opts.properties.user: table expected, got \"x\"" },
 		{ "{ user = { 'x' } }", "opts.properties.user[1]: { name, value } expected, got string" },
 		{ "{ user = { { 'x' } } }", "opts.properties.user: string expected, got nil" },
 		{ "{ user = { [2.5] = 'x' } }", "opts.properties.user: names are strings, got a number" },
@@ -134,7 +134,11 @@ static void bad_arguments_are_named(void)
 	CHECK(raises("mqtt.pub('t', {})", "payload: string or number expected, got table"));
 	CHECK(raises("mqtt.pub('t', 'p', 1)", "opts: table expected, got number"));
 	CHECK(raises("mqtt.pub('t', 'p', { qos = 3 })", "rules.lua:1: opts.qos: 0, 1 or 2 expected, got 3"));
-	CHECK(raises("mqtt.pub('t', 'p', { qos = '1' })", "opts.qos: 0, 1 or 2 expected, got string"));
+	CHECK(raises("mqtt.pub('t', 'p', { qos = '1' })", "opts.qos: 0, 1 or 2 expected, got \"1\""));
+	CHECK(raises("mqtt.pub('t', 'p', { ttl = ('x'):rep(50) })", "got \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...\""));
+	CHECK(raises("mqtt.pub('t', 'p', { ctx = true, ttl = mqtt.link('core') })", "got link"));
+	CHECK(raises("mqtt.pub('t', json.null)", "payload: string or number expected, got json.null"));
+	CHECK(raises("mqtt.pub(json.null, 'p')", "topic: string expected, got json.null"));
 	CHECK(raises("mqtt.pub('t', 'p', { retain = 1 })", "opts.retain: boolean expected, got 1"));
 	CHECK(raises("mqtt.pub('t', 'p', { retian = true })", "opts.retian: unknown key; did you mean 'retain'?"));
 	CHECK(raises("mqtt.pub('t', 'p', { wibble = true })", "opts.wibble: unknown key\n"));

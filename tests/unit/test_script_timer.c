@@ -185,7 +185,7 @@ static void arguments_are_checked(void)
 	CHECK(raises("every(1/0, print)", "seconds: "));
 	CHECK(raises("after(-0.1, print)", "bad argument #1 to 'after' (seconds: a number from 0 up"));
 	CHECK(raises("after({}, print)", "got table"));
-	CHECK(raises("after('soon', print)", "got string"));
+	CHECK(raises("after('soon', print)", "got \"soon\""));
 	CHECK(raises("after(1e300, print)", "got 1e+300"));
 	CHECK(raises("every(1)", "bad argument #2 to 'every' (function expected, got no value)"));
 	CHECK(raises("every(1, 'x')", "bad argument #2 to 'every'"));
