@@ -40,8 +40,10 @@ bool nearest(const char *word, const char *known, size_t *best)
 	if (word_size > WORD_MAX || known_size > WORD_MAX)
 		return false;
 	distance = edits(word, word_size, known, known_size);
-	/* A key of two letters is within two edits of every other. */
 	if (distance >= *best || distance >= known_size)
+		return false;
+	/* Short words are within two edits of one another: `qos` is no slip for `tls`. */
+	if (2 * distance > known_size && *word != *known)
 		return false;
 	*best = distance;
 	return true;

@@ -96,6 +96,8 @@ static void unknown_keys(void)
 	CHECK(link_gives("ulr = 'mqtt://h', url = 'mqtt://h'", ".ulr: unknown key, did you mean `url`?"));
 	CHECK(link_gives("url = 'mqtt://h', reconnect = { minimum = 1 }",
 	                 ".reconnect.minimum: unknown key, expected one of min, max"));
+	CHECK(link_gives("url = 'mqtt://h', reconnect = { lag = 1 }", ".reconnect.lag: unknown key, expected one of min, max"));
+	CHECK(link_gives("tsl = {}, url = 'mqtt://h'", ".tsl: unknown key, did you mean `tls`?"));
 	CHECK(link_gives("url = 'mqtt://h', keepalives = 5", ".keepalives: unknown key, did you mean `keepalive`?"));
 	CHECK(gives("return {" STORE "\n  links = {},\n  skripts = {},\n  [\"sto re\"] = 1 }",
 	            "agent.lua:3: skripts: unknown key, did you mean `scripts`?",
