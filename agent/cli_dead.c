@@ -149,7 +149,7 @@ static void print_letter(const struct result *result)
 	            line_integer(line, "tries") == 1 ? "" : "s");
 	text_printf("reason       %s\n", line_string(line, "reason"));
 	text_printf("topic        %s\n", line_string(line, "topic"));
-	text_printf("payload      %lld bytes\n", line_integer(line, "bytes"));
+	text_printf("payload      %lld byte%s\n", line_integer(line, "bytes"), line_integer(line, "bytes") == 1 ? "" : "s");
 	text_print(stdout, result->payload.data, result->payload.size, "\n\t");
 	printf("\n");
 }

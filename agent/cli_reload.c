@@ -1,5 +1,6 @@
 /* reload: tells the running agent to read its configuration and scripts anew. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli.h"
 #include "cli_client.h"
@@ -10,6 +11,20 @@ struct report {
 	bool json;
 	size_t lines;
 };
+
+/* What follows the first line, a traceback, is indented as in the log. */
+static void print_reason(const char *text)
+{
+	for (const char *indent = ""; *text; indent = "    ") {
+		size_t size = strcspn(text, "\n");
+
+		printf("%s", indent);
+		text_print(stdout, text, size, "");
+		printf("\n");
+		text += size;
+		text += strspn(text, "\n\t");
+	}
+}
 
 static void print_line(void *arg, const char *line_text, size_t size, json_t *line)
 {
@@ -23,8 +38,9 @@ static void print_line(void *arg, const char *line_text, size_t size, json_t *li
 	} else if (*line_string(line, "text")) {
 		text_printf("%s\n", line_string(line, "text"));
 	} else {
-		text_printf("%s %s: %s%s%s\n", line_string(line, "kind"), line_string(line, "name"), line_string(line, "result"),
-		            *reason ? ": " : "", reason);
+		text_printf("%s %s: %s%s", line_string(line, "kind"), line_string(line, "name"), line_string(line, "result"),
+		            *reason ? ": " : "\n");
+		print_reason(reason);
 	}
 }
 

@@ -17,6 +17,7 @@ struct command {
 	const char *letters; /* of its options, for getopt(3) */
 	const char *words;   /* of its options, parted by blanks: "json input" */
 	int least, most;     /* operands */
+	const char *operand; /* what the first one is */
 	const char *synopsis, *summary, *details;
 	int (*run)(const struct options *options);
 };
@@ -30,8 +31,9 @@ static const struct command commands[] = {
 		.words = "record",
 		.synopsis = "run [-c FILE] [-v] [--record FILE]",
 		.summary = "run in the foreground, until SIGTERM or SIGINT",
-		.details = "\n" CONFIG_OPTION
-			   "  -v       log at debug level\n"
+		.details = "\n"
+			   "  -c FILE        the configuration; default: " CLI_HERE " here, else " CLI_ELSEWHERE "\n"
+			   "  -v             log at debug level\n"
 			   "  --record FILE  add to it what arrives and how links come and go, for test and replay\n\n"
 			   "Exit status: 0 stopped, 1 it failed, 78 the configuration or a script is wrong.\n",
 		.run = cli_run,
@@ -53,7 +55,7 @@ static const struct command commands[] = {
 		.summary = "links, queues, scripts, losses of the running agent",
 		.details = "\n" CONFIG_OPTION JSON_OPTION "\n"
 			   "Asks the agent through the socket that is `control` in the configuration.\n"
-			   "Exit status: 0 it answered, 1 no agent answers.\n",
+			   "Exit status: 0 it answered, 1 no agent answers, 78 the configuration cannot be read.\n",
 		.run = cli_status,
 	},
 	{
@@ -75,6 +77,7 @@ static const struct command commands[] = {
 		.words = "json",
 		.least = 1,
 		.most = 2,
+		.operand = "list, show, retry or purge",
 		.synopsis = "dead list|show ID|retry [ID]|purge [ID] [-c FILE] [--json]",
 		.summary = "dead letters: messages that no rule could handle",
 		.details = "\n  list     all, the oldest first\n"
@@ -101,27 +104,32 @@ static const struct command commands[] = {
 			   "                default: every link that is named exists, \"core\" is the default link\n"
 			   "  --until TIME  go on until then: seconds as in \"at\", or 10m, 2h; default: the last line\n"
 			   "  --start DATE  what the clock says at 0, in UTC; default: 2026-01-01T00:00:00\n"
-			   "  -v            log at debug level\n" JSON_OPTION "\n"
+			   "  -v            log at debug level\n"
+			   "  --json        one JSON object a line, for programs\n\n"
 			   "Prints what the rules do, in order; the same input gives the same output.\n"
 			   "Exit status: 0 well, 1 a handler raised an error, 64 bad usage, 78 a script does not load.\n",
 		.run = cli_test,
 	},
 	{
 		.name = "replay",
-		.letters = "c:v",
+		.letters = "c:",
 		.words = "json until start for rtt down",
 		.least = 1,
 		.most = 1,
+		.operand = "a recording",
 		.synopsis = "replay RECORDING [-c FILE] [--down LINK=FROM..TO]... [--for TIME] [--rtt TIME]\n"
 			    "                       [--until TIME] [--start DATE] [--json]",
 		.summary = "run a recording through the real queue: what is delivered when, what is lost?",
-		.details = "\n" CONFIG_OPTION
-			   "  --down LINK=FROM..TO  the link is down: core=10h..7d, core=..1h, core=2d..; may repeat\n"
+		.details = "\n"
+			   "  -c FILE       the configuration; default: " CLI_HERE " here, else " CLI_ELSEWHERE "\n"
+			   "  --down LINK=FROM..TO\n"
+			   "                the link is down: core=10h..7d, core=..1h, core=2d..; may repeat\n"
 			   "  --for TIME    repeat the recording for so long: 7d\n"
 			   "  --rtt TIME    how long an acknowledgement takes; default: 100ms\n"
 			   "  --until TIME  let timers run until then, at least; default: until all is delivered that can be\n"
 			   "  --start DATE  what the clock says at 0, in UTC; default: 2026-01-01T00:00:00, or what the\n"
-			   "                recording says\n" JSON_OPTION "\n"
+			   "                recording says\n"
+			   "  --json        one JSON object a line, for programs\n\n"
 			   "RECORDING is what run --record wrote, or what test takes; \"-\" is standard input. Time is\n"
 			   "simulated: a week takes as long as its messages need.\n"
 			   "Exit status: 0 done, 1 it failed, 64 bad usage, 78 the configuration or a script is wrong.\n",
@@ -193,7 +201,7 @@ static int run_help(const struct options *options)
 static int bad_usage(const struct command *command, const char *what, const char *text)
 {
 	fprintf(stderr, "tidegate %s: %s %s\n", command->name, what, text);
-	print_command(stderr, command);
+	fprintf(stderr, "usage: tidegate %s\ntidegate help %s tells more.\n", command->synopsis, command->name);
 	return CLI_USAGE;
 }
 
@@ -265,7 +273,7 @@ static int read_options(const struct command *command, int argc, char **argv, st
 	if (options->n_operands > command->most)
 		return bad_usage(command, "unexpected", options->operands[command->most]);
 	if (options->n_operands < command->least)
-		return bad_usage(command, "expected", "what to do");
+		return bad_usage(command, "expected", command->operand);
 	return 0;
 }
 

@@ -178,6 +178,8 @@ describe("the command line", function()
 			[{ "run", "-c" }] = "expected a value after -c",
 			[{ "run", "agent.lua" }] = "unexpected agent.lua",
 			[{ "version", "5" }] = "unexpected 5",
+			[{ "dead" }] = "expected list, show, retry or purge",
+			[{ "replay" }] = "expected a recording",
 		}
 		for argv, message in pairs(cases) do
 			local code, out, err = run("/", table.unpack(argv))
@@ -185,6 +187,7 @@ describe("the command line", function()
 			assert.equal("", out)
 			assert.truthy(err:find(message, 1, true), message)
 			assert.truthy(err:find("usage: tidegate", 1, true))
+			assert.truthy(err:find("\ntidegate help [%w]+ tells more.\n$"), err)
 		end
 	end)
 end)
