@@ -234,7 +234,7 @@ struct text text_bytes(double bytes)
 		bytes /= 1024;
 		unit++;
 	}
-	snprintf(text.string, sizeof text.string, "%.*f %s", unit > 0 && bytes < 10 ? 1 : 0, bytes, units[unit]);
+	snprintf(text.string, sizeof text.string, "%.*f %s", unit > 0 && bytes < 9.95 ? 1 : 0, bytes, units[unit]);
 	return text;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "cli_table.h"
 #include "clock.h"
 #include "jsonl.h"
 #include "link.h"
@@ -276,12 +277,6 @@ static const char *messages(uint64_t n, char text[40])
 	return text;
 }
 
-static const char *megabytes(uint64_t bytes, char text[40])
-{
-	snprintf(text, 40, "%.1f MB", (double)bytes / (1024 * 1024));
-	return text;
-}
-
 static int64_t since_start(const struct report *report, int64_t wall_ms)
 {
 	return wall_ms - play_start_ms(report->play);
@@ -295,7 +290,7 @@ static void print_account(const struct report *report, const struct account *acc
 	if (account->received > 0)
 		fprintf(out, "  received   %s\n", messages(account->received, a));
 	if (account->most_messages > 0 || account->losses)
-		fprintf(out, "  delivered  %s, %s\n", messages(account->delivered, a), megabytes(account->delivered_bytes, b));
+		fprintf(out, "  delivered  %s, %s\n", messages(account->delivered, a), text_bytes((double)account->delivered_bytes).string);
 	if (account->delivered > 0) {
 		fprintf(out, "  latency    half within %s, 99 %% within %s, all within %s\n", duration(quantile_ms(account, 0.5), a),
 		        duration(quantile_ms(account, 0.99), b), duration(account->longest_ms, c));
@@ -306,10 +301,12 @@ static void print_account(const struct report *report, const struct account *acc
 	if (account->most_messages > 0) {
 		fprintf(out, "  backlog    at most %s at %s, ", messages(account->most_messages, a),
 		        duration(account->most_messages_ms, b));
-		fprintf(out, "%s at %s\n", megabytes(account->most_bytes, a), duration(account->most_bytes_ms, b));
+		fprintf(out, "%s at %s\n", text_bytes((double)account->most_bytes).string,
+		        duration(account->most_bytes_ms, b));
 	}
 	for (const struct loss_account *loss = account->losses; loss; loss = loss->next) {
-		fprintf(out, "  lost       %s, %s: %s\n", messages(loss->messages, a), megabytes(loss->bytes, b), loss->reason);
+		fprintf(out, "  lost       %s, %s: %s\n", messages(loss->messages, a),
+		        text_bytes((double)loss->bytes).string, loss->reason);
 		fprintf(out, "             published from %s to %s, ", duration(since_start(report, loss->published.first_ms), a),
 		        duration(since_start(report, loss->published.last_ms), b));
 		fprintf(out, "given up from %s to %s\n", duration(since_start(report, loss->lost.first_ms), a),
@@ -317,7 +314,7 @@ static void print_account(const struct report *report, const struct account *acc
 	}
 	if (account->waiting > 0)
 		fprintf(out, "  waiting    %s, %s, at the end\n", messages(account->waiting, a),
-		        megabytes(account->waiting_bytes, b));
+		        text_bytes((double)account->waiting_bytes).string);
 }
 
 static uint64_t received(const struct report *report)
@@ -389,6 +386,7 @@ static json_t *account_json(const struct report *report, const struct account *a
 {
 	json_t *object = json_object();
 
+	put_text(object, "kind", "link");
 	put_text(object, "link", account->link);
 	put_count(object, "received", account->received);
 	put_count(object, "delivered", account->delivered);
@@ -417,6 +415,7 @@ static void print_json(const struct report *report, FILE *out)
 {
 	json_t *whole = json_object();
 
+	put_text(whole, "kind", "replay");
 	put_count(whole, "received", received(report));
 	jsonl_put_seconds(whole, "last_message", report->play->last_ms);
 	jsonl_put_seconds(whole, "over", play_elapsed_ms());

@@ -155,12 +155,12 @@ describe("tidegate replay", function()
 10,800 messages until 02:59:59; all was over at 02:59:59.100
 
 link core
-  delivered  8,200 messages, 0.1 MB
+  delivered  8,200 messages, 80 KB
   latency    half within 00:00:00.101, 99 % within 00:15:33.887, all within 00:16:39.600
   last       delivered at 02:59:59.100
   drained    within 00:00:01.100 of the link's return
-  backlog    at most 1,001 messages at 01:59:59.500, 0.0 MB at 01:59:59.500
-  lost       2,600 messages, 0.0 MB: overflow
+  backlog    at most 1,001 messages at 01:59:59.500, 10 KB at 01:59:59.500
+  lost       2,600 messages, 25 KB: overflow
              published from 01:00:00 to 01:43:19, given up from 01:16:40 to 01:59:59
 
 link field
