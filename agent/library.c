@@ -29,8 +29,11 @@ int library_of_sources(const char *program, char *path, size_t size)
 int library_installed(const char *program, char *path, size_t size)
 {
 	const char *name = strrchr(program, '/');
+	const char *parent = name ? memrchr(program, '/', (size_t)(name - program)) : NULL;
 
-	return name ? join(program, name, "/../share/tidegate/scripts/lib", path, size) : -1;
+	if (!name)
+		return -1;
+	return join(program, parent ? parent : name, "/share/tidegate/scripts/lib", path, size);
 }
 
 static bool is_directory(const char *path)

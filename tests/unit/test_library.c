@@ -11,10 +11,12 @@ static void test_installed(void)
 	char path[100];
 
 	REQUIRE(library_installed("/usr/bin/tidegate", path, sizeof path) == 0);
-	CHECK(strcmp(path, "/usr/bin/../share/tidegate/scripts/lib") == 0);
+	CHECK(strcmp(path, "/usr/share/tidegate/scripts/lib") == 0);
 	/* replaced by an upgrade while it runs */
 	REQUIRE(library_installed("/usr/bin/tidegate (deleted)", path, sizeof path) == 0);
-	CHECK(strcmp(path, "/usr/bin/../share/tidegate/scripts/lib") == 0);
+	CHECK(strcmp(path, "/usr/share/tidegate/scripts/lib") == 0);
+	REQUIRE(library_installed("/tidegate", path, sizeof path) == 0);
+	CHECK(strcmp(path, "/share/tidegate/scripts/lib") == 0);
 	CHECK(library_installed("tidegate", path, sizeof path) == -1);
 	CHECK(library_installed("/usr/bin/tidegate", path, 10) == -1);
 }
