@@ -92,8 +92,8 @@ static int pairs_end(lua_State *L, int status, lua_KContext context)
 	return 3;
 }
 
-/* pairs(), for any table: one that becomes part of state while it is gone through is gone
- * through to its end. */
+/* pairs(), for any table: what is hidden in one that becomes part of state while it is gone
+ * through must not be seen. */
 static int any_pairs(lua_State *L)
 {
 	luaL_checkany(L, 1);
