@@ -149,6 +149,12 @@ describe("a deadband", function()
 		raises("here: time: expected seconds since 1970, got nan", function()
 			d:changed("a", 1, math.abs(0 / 0))
 		end)
+		for module, method in pairs { deadband = "changed", dedupe = "first", window = "add" } do
+			local object = agent:require("rules." .. module).new {}
+			raises("here: object.method(...) was called: expected a colon, object:method(...)", function()
+				object[method]("a", 1)
+			end)
+		end
 	end)
 
 	it("goes on after a restart with its data in state", function()

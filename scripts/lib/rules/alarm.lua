@@ -136,7 +136,7 @@ end
 --- A reading.
 function M:update(series, value, time)
 	local name = check.series(series)
-	local number, why = check.value(value)
+	local number, why = check.value(value, self)
 	if not number then
 		return nil, why
 	end

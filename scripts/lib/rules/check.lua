@@ -42,8 +42,16 @@ function M.time(time)
 	return time
 end
 
---- The number that `value` is or, being text, holds; or nil and the reason.
-function M.value(value)
+--- There is no value. Called with a dot, a method gets its first argument as the object. For tail calls.
+function M.no_value(object)
+	if type(object) ~= "table" then
+		error("object.method(...) was called: expected a colon, object:method(...)", 3)
+	end
+	return nil, "no value"
+end
+
+--- The number that `value`, given to a method of `object`, is or, being text, holds; or nil and the reason.
+function M.value(value, object)
 	local kind, number = type(value), value
 	if kind == "string" then
 		number = tonumber(value)
@@ -51,7 +59,7 @@ function M.value(value)
 			return nil, "not a number: " .. M.name_of(value)
 		end
 	elseif kind == "nil" or kind == "userdata" then
-		return nil, "no value"
+		return M.no_value(object)
 	elseif kind ~= "number" then
 		refuse("value", "a number", value)
 	end

@@ -68,7 +68,7 @@ end
 --- Does the reading differ from the last one that was let through?
 function M:changed(series, value, time)
 	local name = check.series(series)
-	local number, why = check.value(value)
+	local number, why = check.value(value, self)
 	if not number then
 		return nil, why
 	end

@@ -53,14 +53,14 @@ function M.new(options)
 end
 
 --- What tells a value from others: a string; or nil and the reason.
-local function identity_of(value)
+local function identity_of(value, object)
 	local kind = math.type(value) or type(value)
 	if kind == "string" then
 		return value
 	elseif kind == "integer" or kind == "boolean" then
 		return tostring(value)
 	elseif kind == "nil" or kind == "userdata" then
-		return nil, "no value"
+		return check.no_value(object)
 	elseif kind ~= "float" then
 		error(("value: expected a string, a number or a boolean, got %s"):format(kind), 3)
 	elseif not check.is_finite(value) then
@@ -90,7 +90,7 @@ end
 --- Is it the first of its kind?
 function M:first(series, value, time)
 	local name = check.series(series)
-	local identity, why = identity_of(value)
+	local identity, why = identity_of(value, self)
 	if not identity then
 		return nil, why
 	end

@@ -91,7 +91,7 @@ end
 --- A reading: how fast has it changed?
 function M:update(series, value, time)
 	local name = check.series(series)
-	local number, why = check.value(value)
+	local number, why = check.value(value, self)
 	if not number then
 		return nil, why
 	end
@@ -153,7 +153,7 @@ end
 --- A reading: how much has been counted, and how fast?
 function Counter:update(series, count, time)
 	local name = check.series(series)
-	local number, why = check.value(count)
+	local number, why = check.value(count, self)
 	if not number then
 		return nil, why
 	elseif number < 0 or self.wrap and number >= self.wrap then

@@ -118,7 +118,7 @@ end
 
 --- The value in the other unit.
 function M:convert(value)
-	local x, why = check.value(value)
+	local x, why = check.value(value, self)
 	if not x then
 		return nil, why
 	end

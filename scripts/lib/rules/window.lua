@@ -106,7 +106,7 @@ end
 --- A reading.
 function M:add(series, value, time)
 	local name = check.series(series)
-	local number, why = check.value(value)
+	local number, why = check.value(value, self)
 	if not number then
 		return nil, why
 	elseif number > LARGEST or number < -LARGEST then
@@ -157,9 +157,7 @@ function M:percentile(series, p, time)
 		error("percentile: give window.new the option percentiles = true", 2)
 	end
 	local content = content_of(self, name, self.width and check.time(time))
-	if #content > 0 then
-		return self.kind.percentile(self, content, p)
-	end
+	return #content > 0 and self.kind.percentile(self, content, p) or nil
 end
 
 --- The summary, and begin anew.
