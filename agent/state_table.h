@@ -23,8 +23,8 @@
 struct lua_State;
 struct luaL_Reg;
 
-/* Slots on the Lua stack that a walk through a tree needs. */
-#define STATE_TABLE_STACK 160
+/* Slots on the Lua stack that a walk through a tree needs: three a level, and some. */
+#define STATE_TABLE_STACK 100
 
 /* Makes the table `state` itself and pushes it; `methods` (static) are the metamethods
  * of all. May raise. */
