@@ -259,11 +259,17 @@ static void check_subscription(lua_State *L, const struct subscription *subscrip
 
 static int subscribe(lua_State *L, struct draft *draft)
 {
+	const struct script_host *host = script_of(L)->host;
 	struct link *link = link_of(L, draft);
 
 	if (!link)
 		return no_link(L, draft);
 	check_subscription(L, &draft->subscription, link);
+	if (host->subscriptions_full && host->subscriptions_full(host->arg, link, draft->subscription.filter)) {
+		lua_pushnil(L);
+		lua_pushliteral(L, "too many subscriptions");
+		return 2;
+	}
 	if (effects_subscribe(&script_of(L)->effects, link, &draft->subscription))
 		return script_effect_failed(L);
 	lua_pushboolean(L, 1);

@@ -206,10 +206,21 @@ static void publish(void *arg, struct link *link, const struct message *message)
 	}
 }
 
+static bool subscriptions_are_full(void *arg, const struct link *link, const char *filter)
+{
+	(void)arg;
+	return link_subscriptions_full(link, filter);
+}
+
 static void subscribe(void *arg, struct link *link, const struct subscription *subscription)
 {
 	struct agent *agent = arg;
 
+	if (link_subscriptions_full(link, subscription->filter)) { /* one call made more than there was room for */
+		log_error("agent", "link %s: too many subscriptions: %.200s is not made", link_name(link),
+		          subscription->filter);
+		return;
+	}
 	if (link_subscribe(link, subscription) < 0)
 		log_error("agent", "subscription to %s lost: out of memory", subscription->filter);
 	scripts_want(agent, route_of(agent, link), subscription);
@@ -265,6 +276,7 @@ void agent_host_init(struct agent *agent)
 	        .refuses = refuses,
 	        .publish = publish,
 	        .lose = lose,
+	        .subscriptions_full = subscriptions_are_full,
 	        .subscribe = subscribe,
 	        .unsubscribe = unsubscribe,
 	        .connect = connect_link,

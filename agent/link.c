@@ -387,6 +387,11 @@ int link_subscribe(struct link *link, const struct subscription *subscription)
 	return subscriptions_add(&link->subscriptions, subscription, SUBSCRIPTION_OF_SCRIPT);
 }
 
+bool link_subscriptions_full(const struct link *link, const char *filter)
+{
+	return subscriptions_full(&link->subscriptions, filter);
+}
+
 void link_unsubscribe(struct link *link, const char *filter)
 {
 	subscriptions_remove(&link->subscriptions, filter);

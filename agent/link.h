@@ -219,6 +219,8 @@ enum send_result link_send(struct link *link, const struct message *message, int
  * and added again within a turn stays as it was. */
 int link_subscribe(struct link *link, const struct subscription *subscription);
 void link_unsubscribe(struct link *link, const char *filter);
+/* It has as many subscriptions as scripts may make, and not this one. */
+bool link_subscriptions_full(const struct link *link, const char *filter);
 /* Removes one unless the configuration wants it, too. */
 void link_unsubscribe_script(struct link *link, const char *filter);
 

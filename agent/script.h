@@ -44,6 +44,9 @@ struct script_host {
 	 * message is given up for that, and is to be told by lose(). */
 	const char *(*refuses)(void *arg, struct link *link, bool *lost);
 
+	/* The link has no room for another subscription. May be NULL: it has. */
+	bool (*subscriptions_full)(void *arg, const struct link *link, const char *filter);
+
 	int64_t (*now_ms)(void *arg); /* a clock that never jumps, for timers */
 
 	/* Effects, called after the handler returned, in the order it made them. No call of

@@ -7,7 +7,7 @@
 
 #include "buffer.h"
 
-static struct subscription_entry *find(struct subscriptions *set, const char *filter)
+static struct subscription_entry *find(const struct subscriptions *set, const char *filter)
 {
 	for (size_t i = 0; i < set->n; i++)
 		if (strcmp(set->entries[i].subscription.filter, filter) == 0)
@@ -71,6 +71,11 @@ int subscriptions_add(struct subscriptions *set, const struct subscription *subs
 		return -1;
 	entry->owners |= owner;
 	return 0;
+}
+
+bool subscriptions_full(const struct subscriptions *set, const char *filter)
+{
+	return set->n >= SUBSCRIPTIONS_MAX && !find(set, filter);
 }
 
 static void leave(struct subscription_entry *entry)

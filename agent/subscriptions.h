@@ -45,6 +45,10 @@ struct subscriptions {
  * -1: no memory. */
 int subscriptions_add(struct subscriptions *set, const struct subscription *subscription, enum subscription_owner owner);
 
+/* There are so many that none may be added; one that is there may be changed. */
+#define SUBSCRIPTIONS_MAX 1000
+bool subscriptions_full(const struct subscriptions *set, const char *filter);
+
 /* `owner` no longer wants `filter`: it goes if nobody else does. */
 void subscriptions_drop(struct subscriptions *set, const char *filter, enum subscription_owner owner);
 

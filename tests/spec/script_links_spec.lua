@@ -1,6 +1,7 @@
 --- Links that scripts open and close themselves.
 local broker = require "lib.broker"
 local gateway = require "lib.gateway"
+local loop = require "lib.loop"
 
 -- A rules.lua that answers `ask` on sensors/ask with what `expression` gives.
 local function answering(expression)
@@ -73,6 +74,39 @@ describe("a link that a script opens", function()
 		g.uplink.cut()
 		g.uplink.restore()
 		g.core:wait_connected("gw-core", 2)
+	end)
+end)
+
+describe("subscriptions", function()
+	it("are bounded, however many a script wants", function()
+		local g = gateway.start { script = [[
+			local n = 0
+			on("sensors/more", function()
+				local made, why = 0, "none"
+				for _ = 1, 600 do
+					n = n + 1
+					local ok, problem = mqtt.sub("fresh/" .. n, { link = "field" })
+					made, why = made + (ok and 1 or 0), problem or why
+				end
+				mqtt.pub("answer", made .. " " .. why)
+			end)
+			on("sensors/again", function()
+				mqtt.pub("again", tostring(mqtt.sub("fresh/1", { link = "field", qos = 0 })))
+			end)
+		]] }
+		for i, expected in ipairs { "600 none", "600 none", "0 too many subscriptions" } do
+			g.sensor:publish("sensors/more", "")
+			loop.eventually(function()
+				local answers = {}
+				for _, message in ipairs(g.collector.messages) do
+					answers[#answers + 1] = message.topic == "answer" and message.payload or nil
+				end
+				return answers[i] == expected
+			end, expected)
+		end
+		g.agent:wait_log("link field: too many subscriptions: fresh/%d+ is not made")
+		g.sensor:publish("sensors/again", "")
+		assert.equal("true", g.collector:wait_topic("again").payload)
 	end)
 end)
 
