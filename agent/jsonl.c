@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "properties.h"
+#include "value_run.h"
 
-#define DEPTH_MAX 16      /* of kept values */
 #define CODE_MAX 400000000 /* bytes of base64: more than MQTT's largest payload */
 
 /* ---- bytes ---- */
@@ -218,40 +218,21 @@ int jsonl_get_properties(const json_t *object, struct buffer *run, char *err, si
 	return value ? get_user(value, run, err, err_size) : 0;
 }
 
-/* ---- kept values: the tags of agent/value.c ---- */
+/* ---- kept values ---- */
 
-static bool take(struct bytes *run, size_t size, const unsigned char **data)
+static json_t *integer_value(struct bytes *run)
 {
-	*data = run->data;
-	if (run->size < size)
-		return false;
-	run->data = *data + size;
-	run->size -= size;
-	return true;
+	int64_t integer;
+
+	return value_take_integer(run, &integer) ? json_integer(integer) : NULL;
 }
 
-static bool take_word(struct bytes *run, size_t width, uint64_t *word)
+static json_t *float_value(struct bytes *run)
 {
-	const unsigned char *data;
-
-	*word = 0;
-	if (!take(run, width, &data))
-		return false;
-	for (size_t i = 0; i < width; i++)
-		*word |= (uint64_t)data[i] << (8 * i);
-	return true;
-}
-
-static json_t *number_value(struct bytes *run, bool is_float)
-{
-	uint64_t word;
 	double number;
 
-	if (!take_word(run, 8, &word))
+	if (!value_take_float(run, &number))
 		return NULL;
-	if (!is_float)
-		return json_integer((json_int_t)word);
-	memcpy(&number, &word, sizeof number);
 	/* JSON has no infinities and no NaN. */
 	return number - number == 0 ? json_real(number) : json_string(number > 0 ? "inf" : number < 0 ? "-inf" : "nan");
 }
@@ -259,14 +240,13 @@ static json_t *number_value(struct bytes *run, bool is_float)
 /* What is no UTF-8 stands there in base64. */
 static json_t *string_value(struct bytes *run)
 {
-	const unsigned char *data;
-	uint64_t size;
+	struct bytes bytes;
 	json_t *text;
 
-	if (!take_word(run, 4, &size) || !take(run, (size_t)size, &data))
+	if (!value_take_string(run, &bytes))
 		return NULL;
-	text = json_stringn((const char *)data, (size_t)size);
-	return text ? text : base64((struct bytes){data, (size_t)size});
+	text = json_stringn(bytes.data, bytes.size);
+	return text ? text : base64(bytes);
 }
 
 struct pair {
@@ -296,12 +276,13 @@ static bool is_list(const struct pair *pairs, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (!json_is_integer(pairs[i].key) || json_integer_value(pairs[i].key) != (json_int_t)i + 1)
 			return false;
-	return n > 0;
+	return true;
 }
 
-static json_t *table(const struct pair *pairs, size_t n)
+/* Without entries only the mark tells a list. */
+static json_t *table(const struct pair *pairs, size_t n, bool marked)
 {
-	bool list = is_list(pairs, n);
+	bool list = is_list(pairs, n) && (n > 0 || marked);
 	json_t *whole = list ? json_array() : json_object();
 
 	for (size_t i = 0; i < n; i++) {
@@ -334,19 +315,19 @@ static bool add_pair(struct pair **pairs, size_t n, struct bytes *run, int depth
 	return false;
 }
 
-static json_t *table_value(struct bytes *run, int depth)
+static json_t *table_value(struct bytes *run, int depth, bool marked)
 {
 	struct pair *pairs = NULL;
-	const unsigned char *end;
 	json_t *whole = NULL;
+	bool closed = false;
 	size_t n = 0;
 
-	while (depth < DEPTH_MAX && run->size > 0 && *(const char *)run->data != '}' && add_pair(&pairs, n, run, depth + 1))
+	while (depth < VALUE_DEPTH_MAX && !(closed = value_take_close(run)) && add_pair(&pairs, n, run, depth + 1))
 		n++;
-	if (depth < DEPTH_MAX && take(run, 1, &end) && *end == '}') {
+	if (closed) {
 		if (n > 0)
 			qsort(pairs, n, sizeof *pairs, by_key);
-		whole = table(pairs, n);
+		whole = table(pairs, n, marked);
 	}
 	for (size_t i = 0; i < n; i++) {
 		json_decref(pairs[i].key);
@@ -358,26 +339,30 @@ static json_t *table_value(struct bytes *run, int depth)
 
 static json_t *any_value(struct bytes *run, int depth)
 {
-	const unsigned char *tag;
+	enum value_tag tag;
 
-	if (!take(run, 1, &tag))
+	if (!value_take_tag(run, &tag))
 		return NULL;
-	switch (*tag) {
-	case 'n':
+	switch (tag) {
+	case VALUE_NIL:
+	case VALUE_NULL:
 		return json_null();
-	case 't':
-	case 'f':
-		return json_boolean(*tag == 't');
-	case 'i':
-	case 'd':
-		return number_value(run, *tag == 'd');
-	case 's':
+	case VALUE_TRUE:
+	case VALUE_FALSE:
+		return json_boolean(tag == VALUE_TRUE);
+	case VALUE_INTEGER:
+		return integer_value(run);
+	case VALUE_FLOAT:
+		return float_value(run);
+	case VALUE_STRING:
 		return string_value(run);
-	case '{':
-		return table_value(run, depth);
-	default:
+	case VALUE_OPEN:
+	case VALUE_ARRAY:
+		return table_value(run, depth, tag == VALUE_ARRAY);
+	case VALUE_CLOSE:
 		return NULL;
 	}
+	return NULL;
 }
 
 json_t *jsonl_value(struct bytes run)

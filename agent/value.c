@@ -1,6 +1,6 @@
-/* A Lua value as bytes: one tag byte, then the value, little-endian. A table is
- * its pairs between braces. Written by one process and read by a later one, so
- * reading trusts nothing: every length is checked, and damage reads as nil.
+/* A Lua value as bytes, as agent/value_run.h has them. Written by one process and read
+ * by a later one, so reading trusts nothing: every length is checked, and damage reads
+ * as nil.
  */
 #include "value.h"
 
@@ -12,24 +12,11 @@
 
 #include "place.h"
 #include "state_table.h"
+#include "value_run.h"
 
-#define DEPTH_MAX 16
 /* Shared subtables are written out each time they are met: a small tangle of
  * them could otherwise grow without end. */
 #define SIZE_MAX_BYTES (1024 * 1024)
-
-enum tag {
-	TAG_NIL = 'n',
-	TAG_FALSE = 'f',
-	TAG_TRUE = 't',
-	TAG_INTEGER = 'i',
-	TAG_FLOAT = 'd',
-	TAG_STRING = 's',
-	TAG_OPEN = '{',
-	TAG_ARRAY = '[', /* a table that is marked as one */
-	TAG_CLOSE = '}',
-	TAG_NULL = '0', /* json.null */
-};
 
 /* In the registry, the metatable of tables that are marked as arrays. */
 static const char array_mark;
@@ -62,14 +49,14 @@ static int put(const struct encoder *encoder, const struct place *place, const v
 	return 0;
 }
 
-static int put_tag(const struct encoder *encoder, const struct place *place, enum tag tag)
+static int put_tag(const struct encoder *encoder, const struct place *place, enum value_tag tag)
 {
 	unsigned char byte = (unsigned char)tag;
 
 	return put(encoder, place, &byte, 1);
 }
 
-static int put_word(const struct encoder *encoder, const struct place *place, enum tag tag, uint64_t word,
+static int put_word(const struct encoder *encoder, const struct place *place, enum value_tag tag, uint64_t word,
                     size_t width)
 {
 	unsigned char bytes[9] = { (unsigned char)tag };
@@ -85,10 +72,10 @@ static int put_number(const struct encoder *encoder, const struct place *place, 
 	uint64_t word;
 
 	if (lua_isinteger(encoder->L, index))
-		return put_word(encoder, place, TAG_INTEGER, (uint64_t)lua_tointeger(encoder->L, index), 8);
+		return put_word(encoder, place, VALUE_INTEGER, (uint64_t)lua_tointeger(encoder->L, index), 8);
 	number = lua_tonumber(encoder->L, index);
 	memcpy(&word, &number, sizeof word);
-	return put_word(encoder, place, TAG_FLOAT, word, 8);
+	return put_word(encoder, place, VALUE_FLOAT, word, 8);
 }
 
 static int put_string(const struct encoder *encoder, const struct place *place, int index)
@@ -98,7 +85,7 @@ static int put_string(const struct encoder *encoder, const struct place *place, 
 
 	if (size > encoder->limit)
 		return refuse(encoder, place, "too large to be stored");
-	if (put_word(encoder, place, TAG_STRING, size, 4))
+	if (put_word(encoder, place, VALUE_STRING, size, 4))
 		return -1;
 	return put(encoder, place, text, size);
 }
@@ -143,7 +130,7 @@ static int put_table(const struct encoder *encoder, const struct place *place, i
 	int top = lua_gettop(L);
 	bool marked, state;
 
-	if (place->depth >= DEPTH_MAX)
+	if (place->depth >= VALUE_DEPTH_MAX)
 		return refuse(encoder, place, "nested more than 16 deep");
 	if (!lua_checkstack(L, 8))
 		return refuse(encoder, place, "not enough memory");
@@ -153,10 +140,10 @@ static int put_table(const struct encoder *encoder, const struct place *place, i
 		return refuse(encoder, place, "a table with a metatable cannot be stored");
 	if (state)
 		index = top + 1;
-	if (put_tag(encoder, place, marked ? TAG_ARRAY : TAG_OPEN) || put_pairs(encoder, place, index))
+	if (put_tag(encoder, place, marked ? VALUE_ARRAY : VALUE_OPEN) || put_pairs(encoder, place, index))
 		return -1;
 	lua_settop(L, top);
-	return put_tag(encoder, place, TAG_CLOSE);
+	return put_tag(encoder, place, VALUE_CLOSE);
 }
 
 static int put_value(const struct encoder *encoder, const struct place *place, int index)
@@ -166,9 +153,9 @@ static int put_value(const struct encoder *encoder, const struct place *place, i
 	switch (lua_type(encoder->L, index)) {
 	case LUA_TNONE:
 	case LUA_TNIL:
-		return put_tag(encoder, place, TAG_NIL);
+		return put_tag(encoder, place, VALUE_NIL);
 	case LUA_TBOOLEAN:
-		return put_tag(encoder, place, lua_toboolean(encoder->L, index) ? TAG_TRUE : TAG_FALSE);
+		return put_tag(encoder, place, lua_toboolean(encoder->L, index) ? VALUE_TRUE : VALUE_FALSE);
 	case LUA_TNUMBER:
 		return put_number(encoder, place, index);
 	case LUA_TSTRING:
@@ -177,7 +164,7 @@ static int put_value(const struct encoder *encoder, const struct place *place, i
 		return put_table(encoder, place, index);
 	case LUA_TLIGHTUSERDATA:
 		if (value_is_null(encoder->L, index))
-			return put_tag(encoder, place, TAG_NULL);
+			return put_tag(encoder, place, VALUE_NULL);
 		/* fallthrough */
 	default:
 		(void)snprintf(why, sizeof why, "a %s cannot be stored", luaL_typename(encoder->L, index));
@@ -254,58 +241,33 @@ int value_write(struct lua_State *L, int index, struct buffer *out)
 	return encode(&(struct encoder){ L, "", out, 0, SIZE_MAX, ignored, sizeof ignored }, index);
 }
 
-static bool take(struct bytes *run, size_t size, const unsigned char **data)
-{
-	if (run->size < size)
-		return false;
-	*data = run->data;
-	run->data = *data + size;
-	run->size -= size;
-	return true;
-}
-
-static bool take_word(struct bytes *run, size_t width, uint64_t *word)
-{
-	const unsigned char *bytes;
-
-	if (!take(run, width, &bytes))
-		return false;
-	*word = 0;
-	for (size_t i = 0; i < width; i++)
-		*word |= (uint64_t)bytes[i] << (8 * i);
-	return true;
-}
-
 static bool push_integer(lua_State *L, struct bytes *run)
 {
-	uint64_t word;
+	int64_t integer;
 
-	if (!take_word(run, 8, &word))
+	if (!value_take_integer(run, &integer))
 		return false;
-	lua_pushinteger(L, (lua_Integer)word);
+	lua_pushinteger(L, integer);
 	return true;
 }
 
 static bool push_float(lua_State *L, struct bytes *run)
 {
-	uint64_t word;
 	double number;
 
-	if (!take_word(run, 8, &word))
+	if (!value_take_float(run, &number))
 		return false;
-	memcpy(&number, &word, sizeof number);
 	lua_pushnumber(L, number);
 	return true;
 }
 
 static bool push_string(lua_State *L, struct bytes *run)
 {
-	const unsigned char *text;
-	uint64_t size;
+	struct bytes text;
 
-	if (!take_word(run, 4, &size) || !take(run, (size_t)size, &text))
+	if (!value_take_string(run, &text))
 		return false;
-	lua_pushlstring(L, (const char *)text, (size_t)size);
+	lua_pushlstring(L, text.data, text.size);
 	return true;
 }
 
@@ -321,49 +283,45 @@ static bool push_value(lua_State *L, struct bytes *run, int depth);
 
 static bool push_table(lua_State *L, struct bytes *run, int depth)
 {
-	if (depth >= DEPTH_MAX)
+	if (depth >= VALUE_DEPTH_MAX)
 		return false;
 	lua_newtable(L);
-	for (;;) {
-		if (run->size && *(const unsigned char *)run->data == TAG_CLOSE) {
-			run->data = (const unsigned char *)run->data + 1;
-			run->size--;
-			return true;
-		}
+	while (!value_take_close(run)) {
 		if (!push_value(L, run, depth + 1) || !may_be_key(L) || !push_value(L, run, depth + 1))
 			return false;
 		lua_rawset(L, -3);
 	}
+	return true;
 }
 
 static bool push_value(lua_State *L, struct bytes *run, int depth)
 {
-	const unsigned char *tag;
+	enum value_tag tag;
 
-	if (!take(run, 1, &tag))
+	if (!value_take_tag(run, &tag))
 		return false;
-	switch (*tag) {
-	case TAG_NIL:
+	switch (tag) {
+	case VALUE_NIL:
 		lua_pushnil(L);
 		return true;
-	case TAG_FALSE:
-	case TAG_TRUE:
-		lua_pushboolean(L, *tag == TAG_TRUE);
+	case VALUE_FALSE:
+	case VALUE_TRUE:
+		lua_pushboolean(L, tag == VALUE_TRUE);
 		return true;
-	case TAG_INTEGER:
+	case VALUE_INTEGER:
 		return push_integer(L, run);
-	case TAG_FLOAT:
+	case VALUE_FLOAT:
 		return push_float(L, run);
-	case TAG_STRING:
+	case VALUE_STRING:
 		return push_string(L, run);
-	case TAG_OPEN:
+	case VALUE_OPEN:
 		return push_table(L, run, depth);
-	case TAG_ARRAY:
+	case VALUE_ARRAY:
 		if (!push_table(L, run, depth))
 			return false;
 		value_mark_array(L);
 		return true;
-	case TAG_NULL:
+	case VALUE_NULL:
 		value_push_null(L);
 		return true;
 	default:
@@ -375,7 +333,7 @@ void value_decode(struct lua_State *L, struct bytes run)
 {
 	int top = lua_gettop(L);
 
-	luaL_checkstack(L, 3 * DEPTH_MAX + 4, "value");
+	luaL_checkstack(L, 3 * VALUE_DEPTH_MAX + 4, "value");
 	if (!push_value(L, &run, 0) || run.size) {
 		lua_settop(L, top);
 		lua_pushnil(L);

@@ -280,6 +280,18 @@ metric       seen{topic="b"} 1
 ]], (out:gsub("%f[^\n%z] +0%.000  ", ""):gsub("up +%a+\n", ""):gsub("  error.-\n(message )", "%1")))
 	end)
 
+	it("prints decoded JSON that is kept, arrays and null included", function()
+		local document = '{"empty":[],"list":[1,[2]],"none":null,"object":{}}'
+		local _, out = run({ ["rules.lua"] = [[
+			function on_message(_, payload)
+				state.document = json.decode(payload)
+				mqtt.pub("out", "", { ctx = state.document })
+			end
+		]], ["in.jsonl"] = '{"topic":"a","payload":' .. document .. '}\n' }, "test", "rules.lua", "--input", "in.jsonl")
+		assert.truthy(out:find("state      document = " .. document .. "\n", 1, true), out)
+		assert.truthy(out:find("ctx " .. document, 1, true), out)
+	end)
+
 	it("ends where rules would go on for ever", function()
 		local _, code, err = events([[
 			function on_message() mqtt.pub("out", "") end
