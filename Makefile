@@ -116,10 +116,10 @@ losses: deps-bench ## what a kill, a power cut and a full disk cost Tidegate and
 # ---- testing it ----
 
 test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
-	$(MAKE) all $(BUILD)/load $(BUILD)/shim.so $(BUILD)/fail.so
+	$(MAKE) all $(BUILD)/load $(BUILD)/shim.so $(BUILD)/fail.so $(COLLECTOR)
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
 	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate SHIM=$(BUILD)/shim.so \
-		FAIL_SHIM=$(BUILD)/fail.so tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
+		FAIL_SHIM=$(BUILD)/fail.so COLLECTOR=$(dir $(COLLECTOR)) tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
 
 torture: deps-test ## kills, power cuts, broken networks and disks in their thousands: about an hour
 	@$(MAKE) --no-print-directory all $(TORTURE_TESTS:%=$(BUILD)/tests/%) $(BUILD)/load $(BUILD)/fail.so
@@ -166,6 +166,14 @@ $(AGENT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/lib
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(filter $(FIXTURE),$^) $(BUILD)/libagent.a $(BUILD)/libstore.a \
 		$(AGENT_LIBS)
+
+# What tests/collector is made of, from npm. Without npm its specs are pending, in CI they fail.
+COLLECTOR = $(BUILD)/collector/node_modules/.package-lock.json
+
+$(COLLECTOR): tests/collector/package.json tests/collector/package-lock.json
+	@mkdir -p $(BUILD)/collector && cp $^ $(BUILD)/collector
+	npm ci --prefix $(BUILD)/collector --ignore-scripts --no-audit --no-fund && touch $@ || \
+		{ [ "$$CI" != true ] && echo "note: no stand-in for a kdb+ collector, its specs are pending"; }
 
 $(BUILD)/load: tests/tools/load.c Makefile
 	@mkdir -p $(@D)

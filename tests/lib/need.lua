@@ -19,6 +19,17 @@ function M.program(name)
 	end
 end
 
+--- Needs the libraries of the collector that stands in for a kdb+ one; returns the directory
+-- they are in, as `make test` has installed them.
+function M.collector()
+	M.program("node")
+	local path = require "luv".fs_realpath(os.getenv("COLLECTOR") or "build/collector/node_modules")
+	if not path then
+		missing("node-q is not installed (make build/collector/node_modules/.package-lock.json)")
+	end
+	return path
+end
+
 --- Needs the rights of root.
 function M.root()
 	if require "luv".getuid() ~= 0 then
