@@ -102,9 +102,10 @@ demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/demo/demo.lua
 
-BENCH_TOOLS = $(BUILD)/fs_shutdown $(BUILD)/handler_cost $(BUILD)/load $(BUILD)/paho_forward $(BUILD)/slow_sync.so
+BENCH_TOOLS = $(BUILD)/fs_shutdown $(BUILD)/handler_cost $(BUILD)/kdb_sink $(BUILD)/load $(BUILD)/paho_forward $(BUILD)/slow_sync.so
 BENCH_ENV   = TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load PAHO=$(BUILD)/paho_forward \
-              SLOW_SYNC=$(BUILD)/slow_sync.so FS_SHUTDOWN=$(BUILD)/fs_shutdown HANDLER_COST=$(BUILD)/handler_cost
+              SLOW_SYNC=$(BUILD)/slow_sync.so FS_SHUTDOWN=$(BUILD)/fs_shutdown HANDLER_COST=$(BUILD)/handler_cost \
+              KDB_SINK=$(BUILD)/kdb_sink
 
 bench: deps-bench ## beside mosquitto's bridge, Paho C and a Python script
 	@$(MAKE) --no-print-directory all $(BENCH_TOOLS)
@@ -180,6 +181,10 @@ $(BUILD)/load: tests/tools/load.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< $(MOSQ_LIBS) -lpthread
 
+$(BUILD)/kdb_sink: tests/tools/kdb_sink.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $<
+
 $(BUILD)/shim.so: tests/tools/shim.c Makefile
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -shared -fPIC -o $@ $<
@@ -200,7 +205,7 @@ $(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
 
-LINT_TOOLS = fail.so fs_shutdown handler_cost load shim.so slow_sync.so
+LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_sink load shim.so slow_sync.so
 
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
