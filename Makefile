@@ -39,15 +39,15 @@ AGENT_SOURCES = agent/answer.c agent/api_base.c agent/api_json.c agent/api_metri
                 agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c agent/api_timer.c \
                 agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_reload.c \
                 agent/cli_replay.c agent/cli_run.c agent/cli_status.c agent/cli_table.c agent/cli_test.c \
-                agent/clock.c agent/commands.c agent/config.c agent/config_check.c agent/config_lines.c \
-                agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_same.c \
+                agent/clock.c agent/commands.c agent/config.c agent/config_check.c agent/config_kdb.c \
+                agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_same.c \
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
                 agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/drops.c agent/effects.c \
                 agent/forward.c agent/hangup.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
                 agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_read.c agent/kdb_time.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
                 agent/metrics.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
-                agent/mqtt_reasons.c agent/nearest.c agent/network.c agent/place.c agent/play.c agent/poison.c \
+                agent/mqtt_reasons.c agent/nearest.c agent/network.c agent/pattern.c agent/place.c agent/play.c agent/poison.c \
                 agent/properties.c agent/quota.c agent/recorder.c agent/recording.c agent/redelivery.c \
                 agent/reload.c agent/report.c agent/retry.c agent/route.c agent/run.c agent/sandbox.c agent/script.c \
                 agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c agent/sources.c \
@@ -56,7 +56,7 @@ AGENT_SOURCES = agent/answer.c agent/api_base.c agent/api_json.c agent/api_metri
 STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test_salvage test_state test_store
 SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_state \
                 test_script_timer
-AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_link test_config_same \
+AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
                 test_control test_forward test_hangup test_json test_library test_link test_log test_losses \
                 test_poison test_properties test_quota test_recording test_redelivery test_retry test_sources \
                 test_timers test_topic test_value

@@ -46,7 +46,7 @@ struct agent {
 	struct poison *poison;           /* what is being handled; NULL: no note is taken */
 	struct control *control; /* NULL: not configured */
 	struct route *routes; /* in the order of the configuration */
-	struct route *default_route;
+	struct route *default_routes[2]; /* of each enum link_kind; NULL: there is none */
 	struct agent_script *scripts;
 	size_t n_scripts;
 	uint32_t running; /* the script whose handler runs, or whose effects are applied; 0: none */

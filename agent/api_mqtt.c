@@ -44,7 +44,7 @@ static struct link *default_link(lua_State *L)
 {
 	const struct script_host *host = script_of(L)->host;
 
-	return host->link_default(host->arg);
+	return host->link_default(host->arg, LINK_MQTT);
 }
 
 /* The link object of a method's first argument. */
@@ -251,7 +251,7 @@ static void check_subscription(lua_State *L, const struct subscription *subscrip
 	                     : subscription->retain_handling     ? "retain_handling"
 	                                                         : NULL;
 
-	if (option && (config ? config->version : host->link_version(host->arg, link)) < 5)
+	if (option && (config ? config : host->link_config(host->arg, link))->version < 5)
 		luaL_error(L, "opts.%s: needs a link with version = \"5\"", option);
 	if (subscription->no_local && !strncmp(subscription->filter, "$share/", 7))
 		luaL_error(L, "opts.no_local: cannot be used with a $share filter");

@@ -234,18 +234,29 @@ static bool name_links(struct reader *reader, struct config *config)
 	return true;
 }
 
-/* The link that plain mqtt.* calls use, if nothing says it: the only one, or
- * the only one that does not subscribe. */
-static void imply_default(struct config *config)
+static size_t count_kind(const struct config *config, enum link_kind kind)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < config->n_links; i++)
+		n += config->links[i].kind == kind;
+	return n;
+}
+
+/* The link that plain mqtt.* or kdb.upd calls use, if nothing says it: the only one of its kind, or
+ * the only one for MQTT that does not subscribe. */
+static void imply_default(struct config *config, enum link_kind kind)
 {
 	struct link_config *candidate = NULL;
-	size_t candidates = 0;
+	size_t candidates = 0, n = count_kind(config, kind);
 
 	for (size_t i = 0; i < config->n_links; i++) {
 		struct link_config *link = &config->links[i];
+		if (link->kind != kind)
+			continue;
 		if (link->is_default)
 			return;
-		if (config->n_links == 1 || link->n_subscriptions == 0) {
+		if (n == 1 || (kind == LINK_MQTT && link->n_subscriptions == 0)) {
 			candidate = link;
 			candidates++;
 		}
@@ -275,7 +286,8 @@ static void read_links(struct reader *reader, struct config *config)
 		reader_leave(reader, mark);
 	}
 	check_links(reader, config);
-	imply_default(config);
+	imply_default(config, LINK_MQTT);
+	imply_default(config, LINK_KDB);
 }
 
 /* The database's directory must be there: the agent does not make it. */

@@ -17,8 +17,12 @@
 
 struct lua_State;
 
+enum link_kind { LINK_MQTT, LINK_KDB };
+
 struct url {
+	enum link_kind kind;
 	bool tls;
+	bool unix_socket; /* kdb+unix:5010, the socket of the port on this machine; host is "localhost" */
 	char *host;
 	int port;
 	char *username, *password; /* NULL if the URL has none */
@@ -46,6 +50,7 @@ struct tls_config {
 	char *alpn;
 	char *psk, *identity; /* psk in hexadecimal digits */
 	bool insecure;
+	bool verify_host; /* kdb+ links: false: any name, the chain is verified all the same */
 };
 
 struct socks5_config {
@@ -62,12 +67,51 @@ struct queue_config {
 	double rate; /* messages per second while draining, 0: unlimited */
 };
 
+/* "sym:symbol" of a kdb+ table; or "text:string", where each value is a char vector. */
+struct kdb_column {
+	char *name;
+	int type;    /* enum kdb_type; KDB_CHAR for strings, too */
+	bool string;
+};
+
+/* "symbol", "string": as it is written in agent.lua. */
+const char *kdb_column_type(const struct kdb_column *column);
+
+struct kdb_table {
+	char *name;
+	struct kdb_column *columns; /* at least one */
+	size_t n_columns;
+};
+
+enum kdb_time_column { KDB_TIME_COLUMN_NONE, KDB_TIME_COLUMN_TIMESPAN, KDB_TIME_COLUMN_TIMESTAMP };
+
+/* What only kdb+ links have; all zero for others. */
+struct kdb_config {
+	struct kdb_table *tables; /* by name */
+	size_t n_tables;
+	char *call; /* ".u.upd"; with exactly_once ".tidegate.upd", unless it was given */
+	bool call_as_string;
+	enum kdb_time_column time_column;
+	bool exactly_once; /* window is 1, queue.live_first false, no late_call */
+	int64_t batch_rows, batch_bytes, batch_delay_ms;
+	int64_t timeout_ms; /* of one reply */
+	char **retry_errors; /* Lua patterns, for agent/pattern.h */
+	size_t n_retry_errors;
+	int64_t late_after_ms; /* 0: rows are never late */
+	char *late_call;       /* where rows older than that go; NULL: none are */
+	bool check_meta, compress;
+};
+
+/* The table of that name, or NULL. */
+const struct kdb_table *kdb_table_named(const struct kdb_config *kdb, const char *name);
+
 struct link_config {
 	char *name;
-	struct url *urls; /* at least one; all of one scheme; tried in order */
+	enum link_kind kind; /* that of every url */
+	struct url *urls; /* at least one; all of one kind, all with TLS or none; tried in order */
 	size_t n_urls;
-	bool is_default;
-	int window; /* messages in flight */
+	bool is_default; /* of its kind */
+	int window;      /* messages in flight; batches, on a kdb+ link */
 	int64_t reconnect_min_ms, reconnect_max_ms;
 	int64_t ack_timeout_ms;
 	struct queue_config queue;
@@ -85,6 +129,7 @@ struct link_config {
 	struct tls_config tls;
 	struct socks5_config socks5;
 	char *bind;
+	struct kdb_config kdb;
 	size_t bytes; /* what all of this takes, about */
 };
 
@@ -148,7 +193,7 @@ bool duration_parse(const char *text, int64_t *ms);
 /* "Lua 5.4.6": what reads the configuration and runs the scripts. */
 const char *config_lua_version(void);
 
-/* Reads one link from the Lua table at `index` of L, with the keys of
+/* Reads one MQTT link from the Lua table at `index` of L, with the keys of
  * agent.lua's `links`, plus `url` given apart when not NULL (mqtt.conn).
  * `gateway` is the gateway's name, for the default client id; `room` is how many
  * bytes it may take. Returns a malloc'd link, or NULL with problems added. Never
@@ -165,7 +210,8 @@ void config_link_free(struct link_config *link);
 bool config_link_same(const struct link_config *a, const struct link_config *b);
 bool config_link_same_connection(const struct link_config *a, const struct link_config *b);
 
-/* Gives `link`, of the same connection, all else that `from` says; frees `from`. */
+/* Gives `link`, of the same connection, all else that `from` says; frees `from`. The tables of a kdb+
+ * link are among that: a transport keeps no pointers to them. */
 void config_link_merge(struct link_config *link, struct link_config *from);
 
 #endif

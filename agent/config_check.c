@@ -11,8 +11,7 @@
 
 enum { PSK_DIGITS_MAX = 512, IDENTITY_MAX = 128 }; /* OpenSSL's */
 
-/* A problem of a key below the value on top of the stack. */
-static void key_problem(struct reader *reader, const char *key, const char *problem)
+void key_problem(struct reader *reader, const char *key, const char *problem)
 {
 	size_t mark = reader_enter(reader, key);
 	reader_problem(reader, "%s", problem);
@@ -26,6 +25,27 @@ static void needs_v5(struct reader *reader, const struct link_config *link, cons
 	for (; *keys; keys++)
 		if (reader_has(reader, *keys))
 			key_problem(reader, *keys, "needs version = \"5\"");
+}
+
+/* What is the other kind's says nothing here. */
+static void only_for(struct reader *reader, const char *problem, const char *const *keys)
+{
+	for (; *keys; keys++)
+		if (reader_has(reader, *keys))
+			key_problem(reader, *keys, problem);
+}
+
+static void check_kind(struct reader *reader, const struct link_config *link)
+{
+	static const char *const only_mqtt[] = {"client_id", "version", "clean_session", "session_expiry", "keepalive",
+	                                        "receive_maximum", "subscribe", "will", "birth", "socks5", "ack_topic", NULL};
+	static const char *const only_kdb[] = {"tables", "call", "call_as", "time_column", "exactly_once", "batch", "timeout",
+	                                       "retry_errors", "late_after", "late_call", "check_meta", "compress", NULL};
+
+	if (link->kind == LINK_KDB)
+		only_for(reader, "is for MQTT links only", only_mqtt);
+	else
+		only_for(reader, "is for kdb+ links only", only_kdb);
 }
 
 void check_subscription(struct reader *reader, const struct link_config *link, size_t index)
@@ -74,7 +94,6 @@ static void check_url_credentials(struct reader *reader, const struct link_confi
 
 static void check_credentials(struct reader *reader, const struct link_config *link)
 {
-	check_url_credentials(reader, link);
 	if (link->password && strlen(link->password) > MQTT_TEXT_MAX)
 		key_problem(reader, "password", "is longer than 65535 bytes");
 	if (link->password && !link->username && link->version != MQTT_5)
@@ -104,13 +123,27 @@ static void check_psk(struct reader *reader, const struct tls_config *tls)
 		key_problem(reader, "psk", "cannot be used together with `ca`, `capath`, `cert` or `key`");
 }
 
+static void check_tls_kind(struct reader *reader, const struct link_config *link)
+{
+	static const char *const only_mqtt[] = {"psk", "identity", "alpn", NULL}, *const only_kdb[] = {"verify_host", NULL};
+
+	lua_pushliteral(reader->L, "tls");
+	lua_rawget(reader->L, -2);
+	if (lua_istable(reader->L, -1) && link->kind == LINK_KDB)
+		only_for(reader, "is for MQTT links only", only_mqtt);
+	else if (lua_istable(reader->L, -1))
+		only_for(reader, "is for kdb+ links only", only_kdb);
+	lua_pop(reader->L, 1);
+}
+
 static void check_tls(struct reader *reader, const struct link_config *link)
 {
 	const struct tls_config *tls = &link->tls;
 	size_t mark = reader_enter(reader, "tls");
 
+	check_tls_kind(reader, link);
 	if (link->n_urls > 0 && !link->urls[0].tls)
-		reader_problem(reader, "needs an mqtts:// url");
+		reader_problem(reader, "needs %s url", link->kind == LINK_KDB ? "a kdbs://" : "an mqtts://");
 	if (tls->cert && !tls->key)
 		key_problem(reader, "cert", "needs `key`");
 	if (tls->key && !tls->cert)
@@ -128,7 +161,7 @@ static void check_tls(struct reader *reader, const struct link_config *link)
 	reader_leave(reader, mark);
 }
 
-void check_link(struct reader *reader, const struct link_config *link)
+static void check_mqtt_link(struct reader *reader, const struct link_config *link)
 {
 	static const char *const only_v5[] = {"session_expiry", "receive_maximum", NULL};
 
@@ -140,6 +173,16 @@ void check_link(struct reader *reader, const struct link_config *link)
 	check_credentials(reader, link);
 	check_announcement(reader, "will", &link->will);
 	check_announcement(reader, "birth", &link->birth);
+}
+
+void check_link(struct reader *reader, const struct link_config *link)
+{
+	check_kind(reader, link);
+	if (link->kind == LINK_KDB)
+		check_kdb_link(reader, link);
+	else
+		check_mqtt_link(reader, link);
+	check_url_credentials(reader, link);
 	if (reader_has(reader, "tls"))
 		check_tls(reader, link);
 	if (link->reconnect_min_ms > link->reconnect_max_ms)
@@ -150,7 +193,7 @@ static bool share_a_broker(const struct link_config *a, const struct link_config
 {
 	for (size_t i = 0; i < a->n_urls; i++)
 		for (size_t j = 0; j < b->n_urls; j++)
-			if (a->urls[i].port == b->urls[j].port && strcasecmp(a->urls[i].host, b->urls[j].host) == 0)
+			if (a->urls[i].kind == LINK_MQTT && b->urls[j].kind == LINK_MQTT && a->urls[i].port == b->urls[j].port && strcasecmp(a->urls[i].host, b->urls[j].host) == 0)
 				return true;
 	return false;
 }
@@ -176,19 +219,20 @@ static void check_client_id(struct reader *reader, const struct config *config, 
 
 void check_links(struct reader *reader, const struct config *config)
 {
-	const char *first = NULL;
+	const char *first[2] = {NULL, NULL}; /* of each kind */
 
 	for (size_t i = 0; i < config->n_links; i++) {
 		const struct link_config *link = &config->links[i];
 		check_client_id(reader, config, i);
 		if (!link->is_default)
 			continue;
-		if (first) {
+		if (first[link->kind]) {
 			size_t mark = reader_enter(reader, link->name), key_mark = reader_enter(reader, "default");
-			reader_problem(reader, "expected one default link, got links.%s as well", first);
+			reader_problem(reader, "expected one default link%s, got links.%s as well",
+			               link->kind == LINK_KDB ? " for kdb+" : "", first[link->kind]);
 			reader_leave(reader, key_mark);
 			reader_leave(reader, mark);
 		}
-		first = link->name;
+		first[link->kind] = link->name;
 	}
 }

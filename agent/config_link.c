@@ -160,6 +160,7 @@ static const struct field tls_fields[] = {
 	{.key = "psk", .read = read_secret, AT(psk)},
 	{.key = "identity", .read = read_string, AT(identity)},
 	{.key = "insecure", .read = read_bool, AT(insecure)},
+	{.key = "verify_host", .read = read_bool, AT(verify_host)},
 	{.key = NULL},
 };
 #undef AT
@@ -192,7 +193,6 @@ static const struct field reconnect_fields[] = {
 	{.key = NULL},
 };
 
-#define KDB_ONLY(name) {.key = name, .read = read_unsupported, .why = "is for kdb+ links only"}
 static const struct field link_fields[] = {
 	{.key = "url", .read = read_elsewhere},
 	{.key = "urls", .read = read_elsewhere},
@@ -216,18 +216,18 @@ static const struct field link_fields[] = {
 	{.key = "socks5", .read = read_elsewhere},
 	{.key = "bind", .read = read_address, AT(bind)},
 	{.key = "ack_topic", .read = read_unsupported, .why = "is not supported by this version"},
-	KDB_ONLY("tables"),
-	KDB_ONLY("call"),
-	KDB_ONLY("call_as"),
-	KDB_ONLY("time_column"),
-	KDB_ONLY("exactly_once"),
-	KDB_ONLY("batch"),
-	KDB_ONLY("timeout"),
-	KDB_ONLY("retry_errors"),
-	KDB_ONLY("late_after"),
-	KDB_ONLY("late_call"),
-	KDB_ONLY("check_meta"),
-	KDB_ONLY("compress"),
+	{.key = "tables", .read = read_kdb_tables, AT(kdb)},
+	{.key = "call", .read = read_kdb_call, AT(kdb.call)},
+	{.key = "call_as", .read = read_kdb_call_as, AT(kdb.call_as_string), .choices = kdb_call_forms},
+	{.key = "time_column", .read = read_choice, AT(kdb.time_column), .choices = kdb_time_columns},
+	{.key = "exactly_once", .read = read_bool, AT(kdb.exactly_once)},
+	{.key = "batch", .read = read_table, AT(kdb), .fields = kdb_batch_fields},
+	{.key = "timeout", .read = read_duration, AT(kdb.timeout_ms), .min = 100, .max = CENTURY_MS},
+	{.key = "retry_errors", .read = read_kdb_patterns, AT(kdb)},
+	{.key = "late_after", .read = read_duration, AT(kdb.late_after_ms), .min = 1, .max = CENTURY_MS},
+	{.key = "late_call", .read = read_kdb_call, AT(kdb.late_call)},
+	{.key = "check_meta", .read = read_bool, AT(kdb.check_meta)},
+	{.key = "compress", .read = read_bool, AT(kdb.compress)},
 	{.key = NULL},
 };
 #undef AT
@@ -241,6 +241,8 @@ static bool add_url(struct reader *reader, const char *text, struct link_config 
 
 	if (!reader_take(reader, strlen(text)))
 		return true;
+	if (link->n_urls == 0)
+		link->kind = url_kind(text);
 	if (url_unsupported(text)) {
 		reader_problem(reader, "%s", url_unsupported(text));
 		return false;
@@ -251,8 +253,11 @@ static bool add_url(struct reader *reader, const char *text, struct link_config 
 	}
 	if (url.username && (problem = topic_text_problem(url.username, strlen(url.username))))
 		reader_problem(reader, "user name %s", problem);
-	if (link->n_urls > 0 && url.tls != link->urls[0].tls)
-		reader_problem(reader, "expected every url of a link to be mqtt:// or every one mqtts://");
+	if (url.kind != link->kind)
+		reader_problem(reader, "expected every url of a link to be an MQTT broker's or every one a kdb+ process's");
+	else if (link->n_urls > 0 && url.tls != link->urls[0].tls)
+		reader_problem(reader, "expected every url of a link to be %s or every one %s",
+		               url.kind == LINK_KDB ? "kdb://" : "mqtt://", url.kind == LINK_KDB ? "kdbs://" : "mqtts://");
 	link->urls[link->n_urls++] = url;
 	return true;
 }
@@ -411,6 +416,7 @@ static void set_defaults(struct link_config *link)
 	link->keepalive_ms = 60000;
 	link->version = MQTT_311;
 	link->queue.max_bytes = QUEUE_BYTES;
+	link->tls.verify_host = true;
 }
 
 /* What depends on other keys when it is not given. */
@@ -435,7 +441,7 @@ static bool complete(struct reader *reader, const char *gateway, struct link_con
 		return false;
 	if (link->version == MQTT_5 && !reader_has(reader, "session_expiry"))
 		link->session_expiry_ms = link->clean_session ? 0 : -1;
-	return true;
+	return link->kind != LINK_KDB || kdb_complete(reader, link) == 0;
 }
 
 void read_link(struct reader *reader, const char *gateway, const char *url, struct link_config *link)
@@ -450,6 +456,8 @@ void read_link(struct reader *reader, const char *gateway, const char *url, stru
 	}
 	if (!read_urls(reader, url, link))
 		return;
+	if (link->kind == LINK_KDB)
+		kdb_set_defaults(link);
 	read_fields(reader, link_fields, link);
 	read_at(reader, "subscribe", link, read_subscriptions);
 	read_at(reader, "socks5", link, read_socks5);
@@ -494,6 +502,7 @@ void link_config_release(struct link_config *link)
 		free(link->subscriptions[i].filter);
 	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
 		free(owned[i]);
+	kdb_config_release(&link->kdb);
 	*link = (struct link_config){0};
 }
 
@@ -521,7 +530,10 @@ static int l_read_link(lua_State *L)
 		lua_newtable(L);
 		lua_replace(L, 2);
 	}
-	read_link(&request->reader, request->gateway, request->url, request->link);
+	if (url_kind(request->url) == LINK_KDB)
+		reader_problem(&request->reader, "url: kdb+ links are declared in agent.lua");
+	else
+		read_link(&request->reader, request->gateway, request->url, request->link);
 	return 0;
 }
 

@@ -108,7 +108,9 @@ char *reader_resolve(struct reader *reader, const char *path);
 int url_parse(const char *text, struct url *url, char *err, size_t err_size);
 int address_parse(const char *text, int default_port, struct url *url, char *err, size_t err_size);
 void url_release(struct url *url);
-/* NULL, or why this version has no such links (kdb+, WebSocket). */
+/* What its scheme says; LINK_MQTT of nonsense. */
+enum link_kind url_kind(const char *text);
+/* NULL, or why there are no such links (WebSocket). */
 const char *url_unsupported(const char *text);
 
 /* config_link.c. Reads the table on top of the stack into `link`, zeroed but
@@ -118,6 +120,22 @@ void link_config_release(struct link_config *link);
 
 enum { MQTT_31 = 3, MQTT_311 = 4, MQTT_5 = 5 };
 enum { MQTT_TEXT_MAX = 65535 }; /* what MQTT can hold in a string, a password or a will */
+
+/* config_kdb.c: the keys of kdb+ links. */
+void kdb_set_defaults(struct link_config *link);
+void read_kdb_tables(struct reader *reader, const struct field *field, void *target);   /* struct kdb_config */
+void read_kdb_patterns(struct reader *reader, const struct field *field, void *target); /* struct kdb_config */
+void read_kdb_call(struct reader *reader, const struct field *field, void *target);     /* char * */
+void read_kdb_call_as(struct reader *reader, const struct field *field, void *target);  /* bool, true: a string */
+extern const struct choice kdb_call_forms[], kdb_time_columns[];
+extern const struct field kdb_batch_fields[]; /* of struct kdb_config */
+/* What depends on other keys when it is not given; 0, or -1 without memory. Then what one means for another. */
+int kdb_complete(struct reader *reader, struct link_config *link);
+void check_kdb_link(struct reader *reader, const struct link_config *link);
+void kdb_config_release(struct kdb_config *kdb);
+
+/* config_check.c: a problem of a key below the value on top of the stack. */
+void key_problem(struct reader *reader, const char *key, const char *problem);
 
 /* config_check.c: what one key means for another. The link's table, or that of
  * its subscription `index` (or the filter alone), is on top of the stack. */

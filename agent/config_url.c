@@ -11,15 +11,21 @@
 
 #include "config_read.h"
 
-enum scheme_kind { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_KDB, SCHEME_WEBSOCKET };
-
-static const struct {
+static const struct scheme {
 	const char *prefix;
-	enum scheme_kind kind;
+	enum link_kind kind;
+	bool tls, unix_socket, unsupported;
+	int port; /* 0: must be given */
 } schemes[] = {
-	{"mqtt://", SCHEME_MQTT},     {"tcp://", SCHEME_MQTT},   {"mqtts://", SCHEME_MQTTS},
-	{"ssl://", SCHEME_MQTTS},     {"kdb://", SCHEME_KDB},    {"kdbs://", SCHEME_KDB},
-	{"kdb+unix:", SCHEME_KDB},    {"ws://", SCHEME_WEBSOCKET}, {"wss://", SCHEME_WEBSOCKET},
+	{"mqtt://", .port = 1883},
+	{"tcp://", .port = 1883},
+	{"mqtts://", .port = 8883, .tls = true},
+	{"ssl://", .port = 8883, .tls = true},
+	{"kdb://", .kind = LINK_KDB},
+	{"kdbs://", .kind = LINK_KDB, .tls = true},
+	{"kdb+unix:", .kind = LINK_KDB, .unix_socket = true},
+	{"ws://", .unsupported = true},
+	{"wss://", .unsupported = true},
 };
 
 #define N_SCHEMES (sizeof schemes / sizeof *schemes)
@@ -166,15 +172,34 @@ int address_parse(const char *text, int default_port, struct url *url, char *err
 	return 0;
 }
 
+enum link_kind url_kind(const char *text)
+{
+	size_t i = find_scheme(text);
+
+	return i < N_SCHEMES ? schemes[i].kind : LINK_MQTT;
+}
+
 const char *url_unsupported(const char *text)
 {
 	size_t i = find_scheme(text);
 
-	if (i == N_SCHEMES)
-		return NULL;
-	return schemes[i].kind == SCHEME_KDB         ? "kdb+ links are not supported by this version"
-	       : schemes[i].kind == SCHEME_WEBSOCKET ? "WebSocket links are not supported, use mqtt:// or mqtts://"
-						     : NULL;
+	return i < N_SCHEMES && schemes[i].unsupported ? "WebSocket links are not supported, use mqtt:// or mqtts://" : NULL;
+}
+
+/* `5010`, `user:password@5010`, `:5010` as some write it. */
+static int parse_unix(const char *text, struct url *url, char *err, size_t err_size)
+{
+	const char *at = strrchr(text, '@'), *port = at ? at + 1 : text;
+	char with_colon[8];
+
+	if (at && parse_userinfo(text, (size_t)(at - text), url, err, err_size) != 0)
+		return -1;
+	port += *port == ':';
+	snprintf(with_colon, sizeof with_colon, ":%s", port);
+	if (strlen(port) > 5 || parse_port(with_colon, 0, &url->port) != 0)
+		return fail(err, err_size, "expected a port from 1 to 65535, as in kdb+unix:5010");
+	url->host = strdup("localhost");
+	return url->host ? 0 : fail(err, err_size, "out of memory");
 }
 
 int url_parse(const char *text, struct url *url, char *err, size_t err_size)
@@ -184,13 +209,14 @@ int url_parse(const char *text, struct url *url, char *err, size_t err_size)
 
 	*url = (struct url){0};
 	if (i == N_SCHEMES)
-		return fail(err, err_size, "expected a URL such as mqtt://host:1883 or mqtts://host%s%.60s%s",
+		return fail(err, err_size, "expected a URL such as mqtt://host:1883, mqtts://host or kdb://host:5010%s%.60s%s",
 		            strchr(text, '@') ? "" : ", got \"", strchr(text, '@') ? "" : text,
 		            strchr(text, '@') ? "" : "\"");
 	if (url_unsupported(text))
 		return fail(err, err_size, "%s", url_unsupported(text));
 
-	text += strlen(schemes[i].prefix);
+	const struct scheme *scheme = &schemes[i];
+	text += strlen(scheme->prefix);
 	size_t size = strlen(text);
 	if (size > 0 && text[size - 1] == '/')
 		size--; /* mqtt://host:1883/ is often written */
@@ -199,9 +225,14 @@ int url_parse(const char *text, struct url *url, char *err, size_t err_size)
 	memcpy(authority, text, size);
 	authority[size] = 0;
 
-	bool tls = schemes[i].kind == SCHEME_MQTTS;
-	if (address_parse(authority, tls ? 8883 : 1883, url, err, err_size) != 0)
+	if (scheme->unix_socket && parse_unix(authority, url, err, err_size) != 0) {
+		url_release(url);
 		return -1;
-	url->tls = tls;
+	}
+	if (!scheme->unix_socket && address_parse(authority, scheme->port, url, err, err_size) != 0)
+		return -1;
+	url->kind = scheme->kind;
+	url->tls = scheme->tls;
+	url->unix_socket = scheme->unix_socket;
 	return 0;
 }

@@ -30,11 +30,11 @@ static bool link_known(void *arg, const struct link *link)
 	return route && route->standing != ROUTE_FORGOTTEN;
 }
 
-static struct link *link_default(void *arg)
+static struct link *link_default(void *arg, enum link_kind kind)
 {
 	struct agent *agent = arg;
 
-	return agent->default_route ? agent->default_route->link : NULL;
+	return agent->default_routes[kind] ? agent->default_routes[kind]->link : NULL;
 }
 
 static size_t count_links(const struct agent *agent)
@@ -70,6 +70,10 @@ static struct link *link_reserve(void *arg, const char *name, char *err, size_t 
 	struct agent *agent = arg;
 	struct route *route = route_named(agent, name);
 
+	if (route && route->kind != LINK_MQTT) {
+		snprintf(err, err_size, "link %.64s is for kdb+", name);
+		return NULL;
+	}
 	if (route && route->standing != ROUTE_FORGOTTEN)
 		return route->link;
 	if (!route)
@@ -77,8 +81,8 @@ static struct link *link_reserve(void *arg, const char *name, char *err, size_t 
 	if (!route)
 		return NULL;
 	route->standing = ROUTE_RESERVED;
-	if (!agent->default_route)
-		agent->default_route = route;
+	if (!agent->default_routes[LINK_MQTT])
+		agent->default_routes[LINK_MQTT] = route;
 	return route->link;
 }
 
@@ -91,14 +95,14 @@ static void link_forget(void *arg, struct link *link)
 	if (!route || route->standing != ROUTE_RESERVED)
 		return;
 	route->standing = ROUTE_FORGOTTEN;
-	if (agent->default_route == route)
-		agent->default_route = NULL;
+	if (agent->default_routes[LINK_MQTT] == route)
+		agent->default_routes[LINK_MQTT] = NULL;
 }
 
-static int link_version(void *arg, const struct link *link)
+static const struct link_config *config_of_link(void *arg, const struct link *link)
 {
 	(void)arg;
-	return link_config(link)->version;
+	return link_config(link);
 }
 
 static bool link_up(void *arg, const struct link *link)
@@ -243,8 +247,8 @@ static void connect_link(void *arg, struct link *link, struct link_config *confi
 
 	route->opener = agent->running;
 	route->stopper = 0;
-	if (config->is_default || !agent->default_route)
-		agent->default_route = route;
+	if (config->is_default || !agent->default_routes[LINK_MQTT])
+		agent->default_routes[LINK_MQTT] = route;
 	route_configure(route, config);
 }
 
@@ -267,7 +271,7 @@ void agent_host_init(struct agent *agent)
 	        .link_reserve = link_reserve,
 	        .link_forget = link_forget,
 	        .link_known = link_known,
-	        .link_version = link_version,
+	        .link_config = config_of_link,
 	        .link_up = link_up,
 	        .link_name = name_of_link,
 	        .link_depth = link_depth,

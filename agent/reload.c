@@ -140,6 +140,12 @@ static void change_link(struct reloading *reloading, struct route *route, struct
 	const struct link_config *before = link_configured(route->link);
 	bool was_there = route->of_config && route->standing == ROUTE_SETTLED;
 
+	if (link->kind != route->kind) {
+		tell(reloading, LATER, "link", link->name, "as before",
+		     "a link for MQTT cannot become one for kdb+, nor the reverse, before a restart; use another name");
+		config_link_free(link);
+		return;
+	}
 	route->of_config = true;
 	if (route->opener) {
 		config_link_free(route->spare);
@@ -182,18 +188,20 @@ static void remove_links(struct reloading *reloading)
 }
 
 /* A script that has claimed this for a link of its own keeps it. */
-static void choose_default(struct agent *agent, const char *name)
+static void choose_default(struct agent *agent, enum link_kind kind, const char *name)
 {
-	if (agent->default_route && agent->default_route->opener)
-		return;
-	agent->default_route = name ? route_named(agent, name) : NULL;
+	struct route **chosen = &agent->default_routes[kind];
+	struct route *route = *name ? route_named(agent, name) : NULL;
+
+	if (!*chosen || !(*chosen)->opener)
+		*chosen = route && route->kind == kind ? route : NULL;
 }
 
 static void apply_links(struct reloading *reloading)
 {
 	struct agent *agent = reloading->agent;
 	struct config *config = agent->config;
-	char by_default[200] = "";
+	char by_default[2][200] = {"", ""}; /* of each kind */
 
 	remove_links(reloading);
 	for (size_t i = 0; i < config->n_links; i++) {
@@ -201,7 +209,7 @@ static void apply_links(struct reloading *reloading)
 		struct link_config *link;
 
 		if (config->links[i].is_default)
-			snprintf(by_default, sizeof by_default, "%s", config->links[i].name);
+			snprintf(by_default[config->links[i].kind], sizeof *by_default, "%s", config->links[i].name);
 		link = take_link(&config->links[i]);
 		if (!link)
 			tell(reloading, FAILED, "link", config->links[i].name, "as before", "out of memory");
@@ -210,7 +218,8 @@ static void apply_links(struct reloading *reloading)
 		else
 			add_link(reloading, link);
 	}
-	choose_default(agent, *by_default ? by_default : NULL);
+	choose_default(agent, LINK_MQTT, by_default[LINK_MQTT]);
+	choose_default(agent, LINK_KDB, by_default[LINK_KDB]);
 }
 
 static void start_new_links(struct agent *agent)

@@ -340,8 +340,8 @@ void route_remove(struct route *route)
 	route->standing = ROUTE_FORGOTTEN;
 	route->abandoned = route->of_config = false;
 	route->opener = route->stopper = 0;
-	if (agent->default_route == route)
-		agent->default_route = NULL;
+	if (agent->default_routes[route->kind] == route)
+		agent->default_routes[route->kind] = NULL;
 	link_stop(route->link);
 	if (waiting > 0)
 		log_warn("agent", "link %s is removed; %llu messages stay in its queue until there is one of that name again",
@@ -388,8 +388,15 @@ struct route *route_add(struct agent *agent, struct link_config *config, char *e
 		snprintf(err, err_size, "out of memory");
 		return NULL;
 	}
-	route->link = link_open(agent->loop, config, agent->transport, &link_events, agent, err, err_size);
+	route->kind = config->kind;
 	route->agent = agent;
+	if (route->kind == LINK_KDB && !agent->rehearsal) {
+		snprintf(err, err_size, "link %s: kdb+ links are not supported by this version", config->name);
+		config_link_free(config);
+		free(route);
+		return NULL;
+	}
+	route->link = link_open(agent->loop, config, agent->transport, &link_events, agent, err, err_size);
 	if (route->link)
 		route->queue = queue_open(agent->store, link_name(route->link), (struct queue_limits){0}, on_given_up, route, err,
 		                          err_size);
@@ -412,6 +419,6 @@ struct route *route_add(struct agent *agent, struct link_config *config, char *e
 		at = &(*at)->next;
 	*at = route;
 	if (is_default)
-		agent->default_route = route;
+		agent->default_routes[route->kind] = route;
 	return route;
 }

@@ -16,6 +16,7 @@ struct message;
 struct queue;
 
 struct route {
+	enum link_kind kind; /* for ever: what is in the queue is for links of that kind */
 	struct link *link;
 	struct queue *queue;
 	struct forward *forward;

@@ -28,14 +28,14 @@ struct script_host {
 	void *arg;
 	const char *agent_name;
 	struct metrics *metrics; /* what scripts count; outlives them */
-	struct link *(*link_named)(void *arg, const char *name); /* NULL: unknown */
-	struct link *(*link_default)(void *arg);                 /* NULL: none is the default */
+	struct link *(*link_named)(void *arg, const char *name);      /* NULL: unknown */
+	struct link *(*link_default)(void *arg, enum link_kind kind); /* NULL: none is the default */
 	/* The link of that name, made if there was none (off, with an empty queue) for the
 	 * handler that runs now: connect() follows if it returns, link_forget() if not. */
 	struct link *(*link_reserve)(void *arg, const char *name, char *err, size_t err_size);
 	void (*link_forget)(void *arg, struct link *link);
 	bool (*link_known)(void *arg, const struct link *link);  /* false: forgotten */
-	int (*link_version)(void *arg, const struct link *link); /* of MQTT, as in link_config */
+	const struct link_config *(*link_config)(void *arg, const struct link *link); /* valid during the handler */
 	bool (*link_up)(void *arg, const struct link *link);
 	const char *(*link_name)(void *arg, const struct link *link);
 	uint64_t (*link_depth)(void *arg, const struct link *link); /* messages queued */

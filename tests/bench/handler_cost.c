@@ -99,8 +99,9 @@ struct link {
 	uint64_t seq, published;
 };
 
-static struct link *default_link(void *arg)
+static struct link *default_link(void *arg, enum link_kind kind)
 {
+	(void)kind;
 	return arg;
 }
 

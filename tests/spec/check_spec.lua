@@ -43,7 +43,7 @@ return {
 	links = {
 		field = { url = "mqtt://127.0.0.1:1", subscribe = { "sensors/#", "a#" } },
 		core = { ulr = "mqtt://127.0.0.1:2", keepalive = -1 },
-		hist = { url = "kdb://gw:hush@127.0.0.1:5010" },
+		hist = { url = "kdb://gw:hush@127.0.0.1" },
 		safe = { url = "mqtts://127.0.0.1", password = file("no.secret"), tls = { ca = "no.pem" } },
 	},
 	scripts = { "none.lua", "bad-rules.lua", "*.moon" },
@@ -74,7 +74,8 @@ agent.lua:4: links.field.subscribe[2]: topic filter "a#" has a wildcard in the w
 agent.lua:5: links.core: expected `url` or `urls`
 agent.lua:5: links.core.keepalive: expected 0 to 65535s, got -1
 agent.lua:5: links.core.ulr: unknown key, did you mean `url`?
-agent.lua:6: links.hist.url: kdb+ links are not supported by this version
+agent.lua:6: links.hist.url: expected a port from 1 to 65535
+agent.lua:6: links.hist: expected `tables`: kdb.upd needs the types of their columns
 agent.lua:7: file: cannot read no.secret: No such file or directory
 agent.lua:7: links.safe.tls.ca: cannot read no.pem: No such file or directory
 agent.lua:7: links.safe.password: needs a `username` before version = "5"

@@ -90,7 +90,8 @@ bool silent(void)
 
 /* ---- the host ---- */
 
-struct link core = { "core", true, 7, 5 }, field = { "field", false, 0, 4 }, late = { "late", false, 0, 0 };
+struct link core = { "core", true, 7, { .version = 5 } }, field = { "field", false, 0, { .version = 4 } };
+struct link late = { "late", false, 0, { 0 } }, hist = { "hist", true, 3, { .kind = LINK_KDB } };
 
 struct world world;
 
@@ -112,15 +113,17 @@ static struct link *link_named(void *arg, const char *name)
 	(void)arg;
 	if (!strcmp(name, "core"))
 		return &core;
+	if (!strcmp(name, "hist"))
+		return &hist;
 	if (!strcmp(name, "late") && world.late_exists)
 		return &late;
 	return strcmp(name, "field") ? NULL : &field;
 }
 
-static struct link *link_default(void *arg)
+static struct link *link_default(void *arg, enum link_kind kind)
 {
 	(void)arg;
-	return world.by_default;
+	return kind == LINK_KDB ? world.default_kdb : world.by_default;
 }
 
 static struct link *link_reserve(void *arg, const char *name, char *err, size_t err_size)
@@ -146,10 +149,10 @@ static bool link_known(void *arg, const struct link *link)
 	return link != &late || world.late_exists;
 }
 
-static int link_version(void *arg, const struct link *link)
+static const struct link_config *config_of_link(void *arg, const struct link *link)
 {
 	(void)arg;
-	return link->version;
+	return &link->config;
 }
 
 static bool link_up(void *arg, const struct link *link)
@@ -253,7 +256,7 @@ struct script_host host = {
 	.link_reserve = link_reserve,
 	.link_forget = link_forget,
 	.link_known = link_known,
-	.link_version = link_version,
+	.link_config = config_of_link,
 	.link_up = link_up,
 	.link_name = name_of_link,
 	.link_depth = link_depth,

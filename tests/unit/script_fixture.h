@@ -25,14 +25,15 @@ struct link {
 	const char *name;
 	bool up;
 	uint64_t depth;
-	int version;
+	struct link_config config;
 };
 
 extern struct link core, field, late;
+extern struct link hist; /* for kdb+, the default one; without tables until a test has given it some */
 
 /* What the host answers, and what it was asked. */
 extern struct world {
-	struct link *by_default;
+	struct link *by_default, *default_kdb;
 	const char *refusal;
 	bool loses;
 	bool no_room;

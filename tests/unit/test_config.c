@@ -314,7 +314,8 @@ static void lines_of_keys(void)
 	            "agent.lua:22: links.b: expected `url` or `urls`",
 	            "agent.lua:22: links.b.links: unknown key, expected one of url, urls, default, window, reconnect, "
 	            "ack_timeout, queue, client_id, username, password, version, clean_session, session_expiry, "
-	            "keepalive, receive_maximum, subscribe, will, birth, tls, socks5, bind"));
+	            "keepalive, receive_maximum, subscribe, will, birth, tls, socks5, bind, tables, call, call_as, "
+	            "time_column, exactly_once, batch, timeout, retry_errors, late_after, late_call, check_meta, compress"));
 	CHECK(gives("local config = {\n" STORE "\n  links = {},\n  http = 'x' }\nreturn config",
 	            "agent.lua:4: http: expected a port from 1 to 65535, as in \"127.0.0.1:9464\""));
 	CHECK(gives("local c = { }\nc.http = ':1'\nc.links = {}\nc.store = {path='queue.db'}\nreturn c",

@@ -110,10 +110,10 @@ static void urls(void)
 	CHECK(link_gives("urls = { 'mqtt://h', 'mqtts://h' }",
 	                 ".urls[2]: expected every url of a link to be mqtt:// or every one mqtts://"));
 	CHECK(link_gives("url = 'broker:1883'",
-	                 ".url: expected a URL such as mqtt://host:1883 or mqtts://host, got \"broker:1883\""));
-	CHECK(link_gives("url = 'u:hush@broker'", ".url: expected a URL such as mqtt://host:1883 or mqtts://host"));
+	                 ".url: expected a URL such as mqtt://host:1883, mqtts://host or kdb://host:5010, got \"broker:1883\""));
+	CHECK(link_gives("url = 'u:hush@broker'", ".url: expected a URL such as mqtt://host:1883, mqtts://host or kdb://host:5010"));
 	CHECK(link_gives("url = 'http://h'",
-	                 ".url: expected a URL such as mqtt://host:1883 or mqtts://host, got \"http://h\""));
+	                 ".url: expected a URL such as mqtt://host:1883, mqtts://host or kdb://host:5010, got \"http://h\""));
 	CHECK(link_gives("url = 'mqtt://'", ".url: expected a host name or address"));
 	CHECK(link_gives("url = 'mqtt://h:0'", ".url: expected a port from 1 to 65535"));
 	CHECK(link_gives("url = 'mqtt://h:65536'", ".url: expected a port from 1 to 65535"));
@@ -128,9 +128,6 @@ static void urls(void)
 	CHECK(link_gives("url = 'mqtt://h/path'",
 	                 ".url: expected host:port and nothing else (%XX for special characters)"));
 	CHECK(link_gives("url = 'mqtt://u:hu/sh:9@h:x'", ".url: expected a port from 1 to 65535"));
-	CHECK(link_gives("url = 'kdb://gw:hush@10.0.0.5:5010', tables = {}, nonsense = 1",
-	                 ".url: kdb+ links are not supported by this version"));
-	CHECK(link_gives("url = 'kdb+unix:5010'", ".url: kdb+ links are not supported by this version"));
 	CHECK(link_gives("url = 'wss://h'", ".url: WebSocket links are not supported, use mqtt:// or mqtts://"));
 	CHECK(link_gives("urls = { 'mqtt://a:hush@h', 'mqtt://b:hush@i' }",
 	                 ".urls: expected the same user and password in every URL, or `username` and `password` of the "
