@@ -44,7 +44,7 @@ AGENT_SOURCES = agent/answer.c agent/api_base.c agent/api_json.c agent/api_metri
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
                 agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/drops.c agent/effects.c \
                 agent/forward.c agent/hangup.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
-                agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_read.c agent/kdb_time.c \
+                agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_print.c agent/kdb_read.c agent/kdb_time.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
                 agent/metrics.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/nearest.c agent/network.c agent/pattern.c agent/place.c agent/play.c agent/poison.c \
