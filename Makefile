@@ -35,7 +35,7 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 STORE_SOURCES = store/cell.c store/check.c store/dead.c store/entry.c store/flight.c store/forest.c store/image.c \
                 store/lane.c store/ledger.c store/notes.c store/quarantine.c store/queue.c store/rows.c \
                 store/salvage.c store/schema.c store/state.c store/store.c
-AGENT_SOURCES = agent/answer.c agent/api_base.c agent/api_json.c agent/api_metric.c agent/api_mqtt.c \
+AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_metric.c agent/api_mqtt.c \
                 agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c agent/api_timer.c \
                 agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_reload.c \
                 agent/cli_replay.c agent/cli_run.c agent/cli_status.c agent/cli_table.c agent/cli_test.c \
@@ -48,7 +48,7 @@ AGENT_SOURCES = agent/answer.c agent/api_base.c agent/api_json.c agent/api_metri
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
                 agent/metrics.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/nearest.c agent/network.c agent/pattern.c agent/place.c agent/play.c agent/poison.c \
-                agent/properties.c agent/quota.c agent/recorder.c agent/recording.c agent/redelivery.c \
+                agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c agent/redelivery.c \
                 agent/reload.c agent/report.c agent/retry.c agent/route.c agent/run.c agent/sandbox.c agent/script.c \
                 agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c agent/sources.c \
                 agent/state_table.c agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c \
@@ -58,7 +58,7 @@ SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metr
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
                 test_control test_forward test_hangup test_json test_library test_link test_log test_losses \
-                test_poison test_properties test_quota test_recording test_redelivery test_retry test_sources \
+                test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
                 test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
 LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
