@@ -37,14 +37,15 @@ STORE_SOURCES = store/cell.c store/check.c store/dead.c store/entry.c store/flig
                 store/salvage.c store/schema.c store/state.c store/store.c
 AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_metric.c agent/api_mqtt.c \
                 agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c agent/api_timer.c \
-                agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_reload.c \
+                agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_kdb.c \
+                agent/cli_kdb_listen.c agent/cli_kdb_show.c agent/cli_reload.c \
                 agent/cli_replay.c agent/cli_run.c agent/cli_status.c agent/cli_table.c agent/cli_test.c \
                 agent/clock.c agent/commands.c agent/config.c agent/config_check.c agent/config_kdb.c \
                 agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_same.c \
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
                 agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/drops.c agent/effects.c \
                 agent/forward.c agent/hangup.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
-                agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_print.c agent/kdb_read.c agent/kdb_time.c \
+                agent/kdb_call.c agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_print.c agent/kdb_read.c agent/kdb_time.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
                 agent/metrics.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/nearest.c agent/network.c agent/pattern.c agent/place.c agent/play.c agent/poison.c \

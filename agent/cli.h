@@ -31,6 +31,7 @@ struct options {
 	bool verbose, json;
 	const char *record;                                  /* NULL: not given, as the next ones */
 	const char *input, *until, *start, *lasts, *rtt; /* of rehearsals */
+	const char *user, *password, *error, *error_every;   /* of kdb listen */
 	const char *down[OPTIONS_DOWN_MAX];
 	size_t n_down;
 	char **operands;
@@ -42,6 +43,8 @@ int cli_check(const struct options *options);
 int cli_status(const struct options *options);
 int cli_dead(const struct options *options);
 int cli_reload(const struct options *options);
+int cli_kdb(const struct options *options);
+int cli_kdb_listen(const struct options *options);
 int cli_replay(const struct options *options);
 int cli_test(const struct options *options);
 int cli_version(const struct options *options);

@@ -11,7 +11,7 @@
 
 #include "buffer.h"
 
-#define COLUMNS_MAX 12
+#define COLUMNS_MAX 64
 #define GAP 2 /* blanks between columns */
 #define MORE "..."
 

@@ -136,6 +136,29 @@ static const struct command commands[] = {
 		.run = cli_replay,
 	},
 	{
+		.name = "kdb",
+		.letters = "",
+		.words = "json user password error error-every",
+		.least = 2,
+		.most = 2,
+		.operand = "listen PORT",
+		.synopsis = "kdb listen [ADDRESS:]PORT [--user NAME] [--password TEXT] [--error TEXT [--error-every N]]\n"
+			    "                      [--json]",
+		.summary = "show what a kdb+ collector would receive",
+		.details = "\n"
+			   "  listen  take connections as a kdb+ collector does, show every call with its rows, answer it\n"
+			   "          with ::, evaluate and keep nothing; on 127.0.0.1 if no ADDRESS is given\n\n"
+			   "  --user NAME, --password TEXT\n"
+			   "                 let nobody else in\n"
+			   "  --error TEXT   answer calls with this error instead: type, stop, ...\n"
+			   "  --error-every N\n"
+			   "                 only every Nth one\n"
+			   "  --json         one JSON object a line, with all rows; else the first 20 of a call are shown\n\n"
+			   "Ends at SIGTERM or SIGINT.\n"
+			   "Exit status: 0 stopped, 1 it failed, 64 bad usage.\n",
+		.run = cli_kdb,
+	},
+	{
 		.name = "version",
 		.letters = "",
 		.synopsis = "version",
@@ -214,12 +237,23 @@ static const struct option long_options[] = {
 	{"rtt", required_argument, NULL, 0},
 	{"down", required_argument, NULL, 0},
 	{"record", required_argument, NULL, 0},
+	{"user", required_argument, NULL, 0},
+	{"password", required_argument, NULL, 0},
+	{"error", required_argument, NULL, 0},
+	{"error-every", required_argument, NULL, 0},
 	{NULL, 0, NULL, 0},
 };
 
 /* False if the command does not take it. */
 static bool set_long_option(const struct command *command, const char *name, struct options *options)
 {
+	const struct {
+		const char *name, **value;
+	} values[] = {
+		{"input", &options->input}, {"until", &options->until}, {"start", &options->start}, {"for", &options->lasts},
+		{"rtt", &options->rtt}, {"record", &options->record}, {"user", &options->user},
+		{"password", &options->password}, {"error", &options->error}, {"error-every", &options->error_every},
+	};
 	const char *words = command->words ? command->words : "";
 	size_t size = strlen(name);
 
@@ -231,19 +265,10 @@ static bool set_long_option(const struct command *command, const char *name, str
 		return false;
 	if (strcmp(name, "json") == 0)
 		options->json = true;
-	else if (strcmp(name, "input") == 0)
-		options->input = optarg;
-	else if (strcmp(name, "until") == 0)
-		options->until = optarg;
-	else if (strcmp(name, "start") == 0)
-		options->start = optarg;
-	else if (strcmp(name, "for") == 0)
-		options->lasts = optarg;
-	else if (strcmp(name, "rtt") == 0)
-		options->rtt = optarg;
-	else if (strcmp(name, "record") == 0)
-		options->record = optarg;
-	else if (options->n_down < OPTIONS_DOWN_MAX)
+	for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+		if (strcmp(name, values[i].name) == 0)
+			*values[i].value = optarg;
+	if (strcmp(name, "down") == 0 && options->n_down < OPTIONS_DOWN_MAX)
 		options->down[options->n_down++] = optarg;
 	return true;
 }

@@ -1,0 +1,13 @@
+/* kdb: what has to do with kdb+ and needs no agent. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+int cli_kdb(const struct options *options)
+{
+	if (strcmp(options->operands[0], "listen") == 0)
+		return cli_kdb_listen(options);
+	fprintf(stderr, "tidegate kdb: expected listen, not %s\n", options->operands[0]);
+	return CLI_USAGE;
+}
