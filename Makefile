@@ -38,14 +38,15 @@ STORE_SOURCES = store/cell.c store/check.c store/dead.c store/entry.c store/flig
 AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_metric.c agent/api_mqtt.c \
                 agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c agent/api_timer.c \
                 agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_kdb.c \
-                agent/cli_kdb_listen.c agent/cli_kdb_show.c agent/cli_reload.c \
+                agent/cli_kdb_decode.c agent/cli_kdb_listen.c agent/cli_kdb_show.c agent/cli_reload.c \
                 agent/cli_replay.c agent/cli_run.c agent/cli_status.c agent/cli_table.c agent/cli_test.c \
                 agent/clock.c agent/commands.c agent/config.c agent/config_check.c agent/config_kdb.c \
                 agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_same.c \
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
                 agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/drops.c agent/effects.c \
                 agent/forward.c agent/hangup.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
-                agent/kdb_call.c agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_print.c agent/kdb_read.c agent/kdb_time.c \
+                agent/kdb_call.c agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_print.c \
+                agent/kdb_read.c agent/kdb_time.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
                 agent/metrics.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/nearest.c agent/network.c agent/pattern.c agent/place.c agent/play.c agent/poison.c \
@@ -58,7 +59,7 @@ STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test
 SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_state \
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
-                test_control test_forward test_hangup test_json test_library test_link test_log test_losses \
+                test_control test_forward test_hangup test_json test_kdb_compress test_kdb_ipc test_kdb_time test_library test_link test_log test_losses \
                 test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
                 test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
@@ -246,8 +247,9 @@ $(BUILD)/fail.so: tests/torture/shim.c Makefile
 
 # What was found is under tests/fuzz/corpus and replayed by `make test`; what is new stays in $(FUZZ_FOUND).
 FUZZ_SECONDS = 60
-FUZZ_TARGETS = fuzz_config fuzz_json fuzz_topic
+FUZZ_TARGETS = fuzz_config fuzz_json fuzz_kdb fuzz_topic
 FUZZ_FOUND   = $(BUILD)/fuzz/found
+FUZZ_SHARED  = $(BUILD)/fuzz/shared
 TESTS       += $(FUZZ_TARGETS:%=$(BUILD)/tests/%)
 
 tests: $(FUZZ_TARGETS:%=$(BUILD)/tests/%)
@@ -264,11 +266,12 @@ $(FUZZ_TARGETS:%=$(BUILD)/%): $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/liba
 fuzz: deps-fuzz ## libFuzzer on each target for FUZZ_SECONDS, with sanitizers (TARGET=fuzz_json: on one)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang CPPFLAGS=-DCONFIG_CPU_MS=20 \
 		CFLAGS="-O1 -g $(SANITIZE) -fsanitize=fuzzer-no-link" $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%)
+	@lua5.4 tests/fuzz/vectors.lua $(or $(SHARED),../shared)/kdb $(FUZZ_SHARED)/kdb
 	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
-		name=$${target#fuzz_}; mkdir -p $(FUZZ_FOUND)/$$name; echo "== $$target"; \
+		name=$${target#fuzz_}; mkdir -p $(FUZZ_FOUND)/$$name $(FUZZ_SHARED)/$$name; echo "== $$target"; \
 		$(BUILD)/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
 			-dict=tests/fuzz/$$name.dict -artifact_prefix=$(BUILD)/fuzz/ -verbosity=0 -print_final_stats=1 \
-			$(FUZZ_FOUND)/$$name tests/fuzz/corpus/$$name || exit 1; \
+			$(FUZZ_FOUND)/$$name tests/fuzz/corpus/$$name $(FUZZ_SHARED)/$$name || exit 1; \
 	done
 
 # ---- housekeeping ----

@@ -44,6 +44,7 @@ int cli_status(const struct options *options);
 int cli_dead(const struct options *options);
 int cli_reload(const struct options *options);
 int cli_kdb(const struct options *options);
+int cli_kdb_decode(const struct options *options);
 int cli_kdb_listen(const struct options *options);
 int cli_replay(const struct options *options);
 int cli_test(const struct options *options);

@@ -8,6 +8,8 @@ int cli_kdb(const struct options *options)
 {
 	if (strcmp(options->operands[0], "listen") == 0)
 		return cli_kdb_listen(options);
-	fprintf(stderr, "tidegate kdb: expected listen, not %s\n", options->operands[0]);
+	if (strcmp(options->operands[0], "decode") == 0)
+		return cli_kdb_decode(options);
+	fprintf(stderr, "tidegate kdb: expected decode or listen, not %s\n", options->operands[0]);
 	return CLI_USAGE;
 }

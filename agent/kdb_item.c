@@ -50,7 +50,7 @@ static void format_month(int32_t month, char *text)
 	(void)snprintf(TEXT, "%04" PRId64 ".%02dm", civil.year, civil.month);
 }
 
-/* A length of time with `digits` behind the second, and so many units to it. */
+/* A length of time with 0, 3 or 9 `digits` behind the second, and so many units to it. */
 static void format_clock(int64_t value, int64_t units, int digits, char *text)
 {
 	uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value, per_second = (uint64_t)units;
@@ -59,7 +59,8 @@ static void format_clock(int64_t value, int64_t units, int digits, char *text)
 	                 seconds / 60 % 60, seconds % 60);
 
 	if (digits > 0)
-		(void)snprintf(text + n, KDB_ITEM_SIZE - (size_t)n, ".%0*" PRIu64, digits, size % per_second);
+		(void)snprintf(text + n, KDB_ITEM_SIZE - (size_t)n, digits == 9 ? ".%09" PRIu64 : ".%03" PRIu64,
+		               size % per_second);
 }
 
 static void format_timespan(int64_t value, char *text)

@@ -299,11 +299,16 @@ static void print_dictionary(struct printer *printer, const struct kdb_object *o
 
 static const char *const iterators[] = { "'", "/", "\\", "':", "/:", "\\:" };
 
+static unsigned number_of(const struct kdb_object *primitive)
+{
+	return *(const unsigned char *)primitive->items.data;
+}
+
 static void print_primitive(struct printer *printer, const struct kdb_object *object)
 {
 	static const char operators[] = ":+-*%&|^=<>$,#_~!?@.";
 	static const char *const kinds[] = { "unary", "operator", "iterator" };
-	unsigned number = *(const unsigned char *)object->items.data;
+	unsigned number = number_of(object);
 	char text[40];
 
 	if (object->type == KDB_NULL && number == 0)
@@ -312,10 +317,24 @@ static void print_primitive(struct printer *printer, const struct kdb_object *ob
 		put(printer, operators + number, 1);
 	else if (object->type == KDB_ITERATOR && number < sizeof iterators / sizeof *iterators)
 		put_text(printer, iterators[number]);
-	else if (object->type != KDB_NULL || number != 0xff) { /* that one is an argument left out */
+	else {
 		(void)snprintf(text, sizeof text, "<%s %u>", kinds[object->type - KDB_NULL], number);
 		put_text(printer, text);
 	}
+}
+
+/* Of a projection; one that is left out is a unary 255. */
+static void print_arguments(struct printer *printer, size_t n)
+{
+	struct kdb_object argument;
+
+	put_text(printer, "[");
+	for (size_t i = 0; i < n && !printer->full && kdb_next(printer->input, &argument); i++) {
+		put_text(printer, i > 0 ? ";" : "");
+		if (argument.type != KDB_NULL || number_of(&argument) != 0xff)
+			print_object(printer, &argument);
+	}
+	put_text(printer, "]");
 }
 
 static void print_function(struct printer *printer, const struct kdb_object *object)
@@ -324,14 +343,12 @@ static void print_function(struct printer *printer, const struct kdb_object *obj
 
 	if (object->type == KDB_LAMBDA) {
 		if (kdb_next(printer->input, &source))
-			put_characters(printer, source.items, false);
+			put_characters(printer, source.n > 0 ? source.items : (struct bytes){ "{}", 2 }, false);
 	} else if (object->type <= KDB_ITERATOR) {
 		print_primitive(printer, object);
 	} else if (object->type == KDB_PROJECTION && object->children > 0) {
 		print_next(printer);
-		put_text(printer, "[");
-		print_sequence(printer, object->children - 1);
-		put_text(printer, "]");
+		print_arguments(printer, object->children - 1);
 	} else if (object->type <= KDB_COMPOSITION) {
 		put_text(printer, "'[");
 		print_sequence(printer, object->children);

@@ -106,7 +106,7 @@ static int read_items(struct reader *reader, struct kdb_object *object)
 	if (type == KDB_SYMBOL)
 		return read_text(reader, object, object->n);
 	if (object->n > left(input) / size)
-		return fail(reader, input->at, "a %s is cut off", kdb_type_name(type));
+		return fail(reader, input->at, "an item of type %s is cut off", kdb_type_name(type));
 	take(input, object, size * object->n);
 	for (size_t i = 0; type == KDB_BOOLEAN && i < object->n; i++) {
 		unsigned value = ((const unsigned char *)object->items.data)[i];

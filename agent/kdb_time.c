@@ -48,7 +48,9 @@ int32_t kdb_date_of_timestamp(int64_t timestamp)
 
 int64_t kdb_timespan_of_timestamp(int64_t timestamp)
 {
-	return timestamp - floor_div(timestamp, KDB_DAY_NS) * KDB_DAY_NS;
+	int64_t rest = timestamp % KDB_DAY_NS;
+
+	return rest < 0 ? rest + KDB_DAY_NS : rest;
 }
 
 int32_t kdb_date_of_unix_s(int64_t unix_s)

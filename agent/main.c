@@ -139,13 +139,16 @@ static const struct command commands[] = {
 		.name = "kdb",
 		.letters = "",
 		.words = "json user password error error-every",
-		.least = 2,
+		.least = 1,
 		.most = 2,
-		.operand = "listen PORT",
-		.synopsis = "kdb listen [ADDRESS:]PORT [--user NAME] [--password TEXT] [--error TEXT [--error-every N]]\n"
+		.operand = "decode or listen",
+		.synopsis = "kdb decode [FILE] [--json]\n"
+			    "       tidegate kdb listen [ADDRESS:]PORT [--user NAME] [--password TEXT] [--error TEXT [--error-every N]]\n"
 			    "                      [--json]",
-		.summary = "show what a kdb+ collector would receive",
+		.summary = "show kdb+ messages: captured ones, or what a collector would receive",
 		.details = "\n"
+			   "  decode  print the messages in FILE, or on standard input, one behind the other: bytes as\n"
+			   "          they were on the wire, or as hexadecimal text; a handshake may be at the beginning\n"
 			   "  listen  take connections as a kdb+ collector does, show every call with its rows, answer it\n"
 			   "          with ::, evaluate and keep nothing; on 127.0.0.1 if no ADDRESS is given\n\n"
 			   "  --user NAME, --password TEXT\n"
@@ -154,8 +157,8 @@ static const struct command commands[] = {
 			   "  --error-every N\n"
 			   "                 only every Nth one\n"
 			   "  --json         one JSON object a line, with all rows; else the first 20 of a call are shown\n\n"
-			   "Ends at SIGTERM or SIGINT.\n"
-			   "Exit status: 0 stopped, 1 it failed, 64 bad usage.\n",
+			   "listen ends at SIGTERM or SIGINT.\n"
+			   "Exit status: 0 done, 1 it failed, or a message is damaged, 64 bad usage.\n",
 		.run = cli_kdb,
 	},
 	{

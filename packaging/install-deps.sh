@@ -16,7 +16,7 @@ packages_of() {
 		;;
 	lint) packages_of build && echo clang cppcheck lua-check shellcheck ;;
 	bench) packages_of demo && echo lua-cjson libpaho-mqtt-dev python3 python3-paho-mqtt ;;
-	fuzz) packages_of build && echo clang libclang-rt-dev ;;
+	fuzz) packages_of build && echo clang libclang-rt-dev lua5.4 ;;
 	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;
 	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|cross..." >&2 && exit 64 ;;
 	esac
