@@ -54,7 +54,7 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/reload.c agent/report.c agent/retry.c agent/route.c agent/run.c agent/sandbox.c agent/script.c \
                 agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c agent/sources.c \
                 agent/state_table.c agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c \
-                agent/topic.c agent/transcript.c agent/upkeep.c agent/value.c agent/value_run.c
+                agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c agent/value.c agent/value_run.c
 STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test_salvage test_state test_store
 SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_state \
                 test_script_timer

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "buffer.h"
+#include "utf8.h"
 
 #define COLUMNS_MAX 64
 #define GAP 2 /* blanks between columns */
@@ -25,28 +26,12 @@ struct table {
 
 /* ---- escaping ---- */
 
-/* The length of the UTF-8 sequence at `p`, or 0 if it is none (RFC 3629) or a control character. */
-static size_t printable(const unsigned char *p, size_t left)
-{
-	size_t length = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
-
-	if (length == 0 || length > left || *p < ' ' || *p == 0x7f)
-		return 0;
-	for (size_t i = 1; i < length; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((*p == 0xc2 && p[1] < 0xa0) || (*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
-	    (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return length;
-}
-
 static void escape(struct buffer *to, const char *data, size_t size, const char *kept)
 {
 	char code[8];
 
 	for (size_t i = 0; i < size;) {
-		size_t length = printable((const unsigned char *)data + i, size - i);
+		size_t length = utf8_printable(data + i, size - i);
 
 		if (length == 0 && data[i] != '\0' && strchr(kept, data[i]))
 			length = 1;

@@ -7,13 +7,14 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
+
+#include "utf8.h"
 
 #define TEXT_MAX 8192 /* one event before escaping */
 #define LINE_MAX_SIZE (2 * TEXT_MAX)
@@ -57,33 +58,13 @@ static void put(struct line *line, const char *data, size_t size)
 	line->size += size;
 }
 
-/* The size of the printable character of two to four bytes that starts here, 0
- * if there is none (control characters of Latin-1 included). */
-static size_t printable_utf8(const unsigned char *text)
-{
-	uint32_t c;
-	size_t size = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-
-	if (text[0] < 0xc2 || text[0] > 0xf4)
-		return 0;
-	c = text[0] & (0xffU >> (size + 1));
-	for (size_t i = 1; i < size; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (text[i] & 0x3fU);
-	}
-	bool overlong = c < (size == 2 ? 0x80U : size == 3 ? 0x800U : 0x10000U);
-	bool surrogate = c >= 0xd800 && c <= 0xdfff;
-	return c < 0xa0 || overlong || surrogate || c > 0x10ffff ? 0 : size;
-}
-
 /* One character of the text as it may be shown; returns how many bytes it took. */
-static size_t put_escaped(struct line *line, const unsigned char *text)
+static size_t put_escaped(struct line *line, const char *text)
 {
-	size_t size = *text >= 0x80 ? printable_utf8(text) : *text >= 0x20 && *text != 0x7f;
+	size_t size = utf8_printable(text, strnlen(text, 4));
 
 	if (size > 0) {
-		put(line, (const char *)text, size);
+		put(line, text, size);
 		return size;
 	}
 	char escape[5];
@@ -92,7 +73,7 @@ static size_t put_escaped(struct line *line, const unsigned char *text)
 	else if (*text == '\r')
 		snprintf(escape, sizeof escape, "\\r");
 	else
-		snprintf(escape, sizeof escape, "\\x%02x", *text);
+		snprintf(escape, sizeof escape, "\\x%02x", (unsigned char)*text);
 	put(line, escape, strlen(escape));
 	return 1;
 }
@@ -101,7 +82,7 @@ static size_t put_escaped(struct line *line, const unsigned char *text)
 static const char *put_text(struct line *line, const char *text)
 {
 	while (*text && *text != '\n')
-		text += put_escaped(line, (const unsigned char *)text);
+		text += put_escaped(line, text);
 	return text;
 }
 

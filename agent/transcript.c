@@ -12,6 +12,7 @@
 #include "metrics.h"
 #include "play.h"
 #include "run.h"
+#include "utf8.h"
 
 #define INDENT "                          " /* of lines that go on, for people */
 
@@ -116,11 +117,13 @@ static void print_json(struct transcript *transcript, const struct entry *entry)
  * are indented. */
 static void print_text(FILE *out, struct bytes text, bool lines)
 {
-	json_t *string = json_stringn(text.size > 0 ? text.data : "", text.size);
-	const unsigned char *data = text.data;
+	const char *data = text.data;
 
-	for (size_t i = 0; i < text.size; i++)
-		if (lines && data[i] == '\n')
+	for (size_t i = 0, length; i < text.size; i += length > 0 ? length : 1) {
+		length = utf8_printable(data + i, text.size - i);
+		if (length > 0)
+			fwrite(data + i, 1, length, out);
+		else if (lines && data[i] == '\n')
 			fprintf(out, "\n%s", INDENT);
 		else if (lines && data[i] == '\t')
 			fputs("    ", out);
@@ -128,11 +131,9 @@ static void print_text(FILE *out, struct bytes text, bool lines)
 			fputs("\\n", out);
 		else if (data[i] == '\t')
 			fputs("\\t", out);
-		else if (data[i] < 0x20 || data[i] == 0x7f || (data[i] >= 0x80 && !string))
-			fprintf(out, "\\x%02x", data[i]);
 		else
-			fputc(data[i], out);
-	json_decref(string);
+			fprintf(out, "\\x%02x", (unsigned char)data[i]);
+	}
 }
 
 static void print_json_value(FILE *out, const char *name, json_t *value)
