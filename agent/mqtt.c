@@ -6,15 +6,10 @@
 #include "mqtt.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
 #include <mqtt_protocol.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "clock.h"
@@ -356,9 +351,7 @@ static int judge_io(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 /* During a TLS handshake the library takes the end of the stream for "try again". */
 static bool ended_before_greeting(struct mqtt *mqtt)
 {
-	char byte;
-
-	return !mqtt->greeted && recv(mosquitto_socket(mqtt->handle), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+	return !mqtt->greeted && mqtt_socket_ended(mosquitto_socket(mqtt->handle));
 }
 
 /* Bytes of the PUBLISH packet, headers included: the library's own check is two bytes short. */
@@ -390,14 +383,10 @@ static void publish_birth(struct mqtt *mqtt)
 		log_warn("mqtt", "link %s: birth message: %s", mqtt->config->name, mosquitto_strerror(rc));
 }
 
-/* To be asked before the library closes the socket. The other kernel's word: over a slow line
- * it comes long after ours took the last byte. */
+/* To be asked before the library closes the socket. */
 static bool all_arrived(struct mqtt *mqtt)
 {
-	int bytes;
-
-	return !mosquitto_want_write(mqtt->handle) && ioctl(mosquitto_socket(mqtt->handle), SIOCOUTQ, &bytes) == 0 &&
-	       bytes == 0;
+	return !mosquitto_want_write(mqtt->handle) && mqtt_socket_arrived(mosquitto_socket(mqtt->handle));
 }
 
 static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char *err, size_t err_size)
@@ -405,7 +394,6 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 	struct mqtt *mqtt = transport;
 	int64_t until = clock_monotonic_ms() + max_ms;
 	bool budget = true;
-	SSL *ssl;
 
 	mqtt->received = mqtt->received_bytes = 0;
 	mqtt->arrived = all_arrived(mqtt);
@@ -422,29 +410,23 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 		log_no_more(mqtt);
 	if (mqtt->birth_due) /* not inside the callback: what is sent again comes first */
 		publish_birth(mqtt);
-	ssl = mosquitto_ssl_get(mqtt->handle);
-	return !budget || (ssl && SSL_pending(ssl) > 0) ? 1 : 0;
+	return !budget || mqtt_socket_unread(mqtt->handle) ? 1 : 0;
 }
 
 /* The library writes packet by packet, without delay: a batch of them is corked
  * into full segments, which the whole path has less work with. */
-static void cork(struct mqtt *mqtt, int on)
-{
-	int fd = mosquitto_socket(mqtt->handle);
-
-	if (mqtt->queued > 1 && fd >= 0)
-		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
-}
-
 static int mqtt_write(void *transport, char *err, size_t err_size)
 {
 	struct mqtt *mqtt = transport;
+	bool batch = mqtt->queued > 1;
 	int rc;
 
-	cork(mqtt, 1);
+	if (batch)
+		mqtt_socket_cork(mosquitto_socket(mqtt->handle), 1);
 	/* 1: it writes everything that is queued anyway; more would spin in empty passes. */
 	rc = mosquitto_loop_write(mqtt->handle, 1);
-	cork(mqtt, 0);
+	if (batch)
+		mqtt_socket_cork(mosquitto_socket(mqtt->handle), 0);
 	mqtt->queued = 0;
 	return judge_io(mqtt, rc, err, err_size);
 }

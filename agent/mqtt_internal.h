@@ -24,6 +24,13 @@ bool mqtt_was_closed(int rc); /* by the broker, or whoever speaks for it; errno 
 enum refusal mqtt_kind_of_refusal(int reason_code);
 bool mqtt_is_about_a_packet(int reason_code);
 
+/* The peer has closed the connection, and nothing it sent before is left to be read. */
+bool mqtt_socket_ended(int fd);
+/* The other kernel has all that was written: over a slow line that is long after ours took the last byte. */
+bool mqtt_socket_arrived(int fd);
+bool mqtt_socket_unread(struct mosquitto *handle); /* something waits inside OpenSSL, where poll(2) does not see it */
+void mqtt_socket_cork(int fd, int on); /* holds back what does not fill a segment; -1 is no socket */
+
 /* The CONNECT properties of version 5. NULL on other versions or without memory. */
 mosquitto_property *mqtt_connect_properties(const struct link_config *config);
 
