@@ -109,7 +109,7 @@ static void dropped_cell(struct table *table, const json_t *line)
 
 static void print_queues(const json_t *lines, size_t width)
 {
-	static const char *const heads[] = {"queue", ">messages", ">bytes", ">in flight", ">unsafe", "dropped", NULL};
+	static const char *const heads[] = {"queue", ">messages", ">bytes", ">in flight", ">awaiting", ">unsafe", "dropped", NULL};
 	struct table *table = table_open(heads, width);
 	const json_t *line;
 	size_t at = 0;
@@ -119,6 +119,7 @@ static void print_queues(const json_t *lines, size_t width)
 		table_cell(table, "%lld", line_integer(line, "messages"));
 		table_cell(table, "%s", text_bytes(line_number(line, "bytes")).string);
 		table_cell(table, "%lld", line_integer(line, "in_flight"));
+		table_cell(table, "%lld", line_integer(line, "awaiting"));
 		table_cell(table, "%lld", line_integer(line, "unsafe"));
 		dropped_cell(table, line);
 	}

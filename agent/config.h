@@ -129,6 +129,8 @@ struct link_config {
 	struct tls_config tls;
 	struct socks5_config socks5;
 	char *bind;
+	char *ack_topic; /* where the collector acknowledges; NULL: a broker's acknowledgement will do */
+	int ack_window;  /* messages sent ahead of that */
 	struct kdb_config kdb;
 	size_t bytes; /* what all of this takes, about */
 };

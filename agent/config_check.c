@@ -38,7 +38,8 @@ static void only_for(struct reader *reader, const char *problem, const char *con
 static void check_kind(struct reader *reader, const struct link_config *link)
 {
 	static const char *const only_mqtt[] = {"client_id", "version", "clean_session", "session_expiry", "keepalive",
-	                                        "receive_maximum", "subscribe", "will", "birth", "socks5", "ack_topic", NULL};
+	                                        "receive_maximum", "subscribe", "will", "birth", "socks5", "ack_topic",
+	                                        "ack_window", NULL};
 	static const char *const only_kdb[] = {"tables", "call", "call_as", "time_column", "exactly_once", "batch", "timeout",
 	                                       "retry_errors", "late_after", "late_call", "check_meta", "compress", NULL};
 
@@ -161,6 +162,16 @@ static void check_tls(struct reader *reader, const struct link_config *link)
 	reader_leave(reader, mark);
 }
 
+/* The collector acknowledges all that was sent before a message: so what is older goes first. */
+static void check_ack_topic(struct reader *reader, const struct link_config *link)
+{
+	if (reader_has(reader, "ack_window") && !reader_has(reader, "ack_topic"))
+		key_problem(reader, "ack_window", "needs `ack_topic`");
+	if (link->ack_topic && link->queue.live_first)
+		key_problem(reader, "ack_topic", "cannot be used with queue.order = \"live-first\": the collector acknowledges "
+		                                 "in the order of the messages");
+}
+
 static void check_mqtt_link(struct reader *reader, const struct link_config *link)
 {
 	static const char *const only_v5[] = {"session_expiry", "receive_maximum", NULL};
@@ -173,6 +184,7 @@ static void check_mqtt_link(struct reader *reader, const struct link_config *lin
 	check_credentials(reader, link);
 	check_announcement(reader, "will", &link->will);
 	check_announcement(reader, "birth", &link->birth);
+	check_ack_topic(reader, link);
 }
 
 void check_link(struct reader *reader, const struct link_config *link)
@@ -198,22 +210,28 @@ static bool share_a_broker(const struct link_config *a, const struct link_config
 	return false;
 }
 
-/* A broker lets only one connection have a client id. */
-static void check_client_id(struct reader *reader, const struct config *config, size_t index)
+static void same_problem(struct reader *reader, const char *name, const char *key, const char *other, const char *why)
+{
+	size_t mark = reader_enter(reader, name), key_mark = reader_enter(reader, key);
+
+	reader_problem(reader, "is the same as links.%s.%s, on the same broker: %s", other, key, why);
+	reader_leave(reader, key_mark);
+	reader_leave(reader, mark);
+}
+
+/* A broker lets only one connection have a client id; and an acknowledgement does not say of which link it is. */
+static void check_broker_mates(struct reader *reader, const struct config *config, size_t index)
 {
 	const struct link_config *link = &config->links[index];
 
 	for (size_t i = 0; i < index; i++) {
 		const struct link_config *other = &config->links[i];
-		if (!link->client_id || !other->client_id || strcmp(link->client_id, other->client_id) != 0 ||
-		    !share_a_broker(link, other))
+		if (!share_a_broker(link, other))
 			continue;
-		size_t mark = reader_enter(reader, link->name);
-		size_t name_mark = reader_enter(reader, "client_id");
-		reader_problem(reader, "is the same as links.%s.client_id, on the same broker: "
-		               "each would throw the other out", other->name);
-		reader_leave(reader, name_mark);
-		reader_leave(reader, mark);
+		if (link->client_id && same_text(link->client_id, other->client_id))
+			same_problem(reader, link->name, "client_id", other->name, "each would throw the other out");
+		if (link->ack_topic && same_text(link->ack_topic, other->ack_topic))
+			same_problem(reader, link->name, "ack_topic", other->name, "each would be told what the other sent");
 	}
 }
 
@@ -223,7 +241,7 @@ void check_links(struct reader *reader, const struct config *config)
 
 	for (size_t i = 0; i < config->n_links; i++) {
 		const struct link_config *link = &config->links[i];
-		check_client_id(reader, config, i);
+		check_broker_mates(reader, config, i);
 		if (!link->is_default)
 			continue;
 		if (first[link->kind]) {

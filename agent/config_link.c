@@ -19,6 +19,8 @@
 #define LINK_NAME_MAX     64
 #define URLS_MAX          100
 #define SUBSCRIPTIONS_MAX 1000
+#define ACK_WINDOW        1000 /* mosquitto queues as many for one client */
+#define ACK_WINDOW_MAX    30000
 
 /* Keys that read_link() looks at itself. */
 static void read_elsewhere(struct reader *reader, const struct field *field, void *target)
@@ -215,7 +217,8 @@ static const struct field link_fields[] = {
 	{.key = "tls", .read = read_table, AT(tls), .fields = tls_fields},
 	{.key = "socks5", .read = read_elsewhere},
 	{.key = "bind", .read = read_address, AT(bind)},
-	{.key = "ack_topic", .read = read_unsupported, .why = "is not supported by this version"},
+	{.key = "ack_topic", .read = read_topic, AT(ack_topic)},
+	{.key = "ack_window", .read = read_int, AT(ack_window), .min = 2, .max = ACK_WINDOW_MAX},
 	{.key = "tables", .read = read_kdb_tables, AT(kdb)},
 	{.key = "call", .read = read_kdb_call, AT(kdb.call)},
 	{.key = "call_as", .read = read_kdb_call_as, AT(kdb.call_as_string), .choices = kdb_call_forms},
@@ -413,6 +416,7 @@ static void set_defaults(struct link_config *link)
 	link->reconnect_min_ms = 1000;
 	link->reconnect_max_ms = 60000;
 	link->ack_timeout_ms = 30000;
+	link->ack_window = ACK_WINDOW;
 	link->keepalive_ms = 60000;
 	link->version = MQTT_311;
 	link->queue.max_bytes = QUEUE_BYTES;
@@ -493,7 +497,7 @@ void link_config_release(struct link_config *link)
 		link->will.topic, link->will.payload, link->birth.topic, link->birth.payload,
 		link->tls.ca, link->tls.capath, link->tls.cert, link->tls.key, link->tls.key_password,
 		link->tls.ciphers, link->tls.version, link->tls.alpn, link->tls.psk, link->tls.identity,
-		link->socks5.host, link->socks5.username, link->socks5.password, link->bind,
+		link->socks5.host, link->socks5.username, link->socks5.password, link->bind, link->ack_topic,
 	};
 
 	for (size_t i = 0; i < link->n_urls; i++)

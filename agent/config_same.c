@@ -130,7 +130,8 @@ bool config_link_same(const struct link_config *a, const struct link_config *b)
 	       a->is_default == b->is_default &&
 	       a->reconnect_min_ms == b->reconnect_min_ms && a->reconnect_max_ms == b->reconnect_max_ms &&
 	       a->ack_timeout_ms == b->ack_timeout_ms && x->max_bytes == y->max_bytes && x->max_messages == y->max_messages &&
-	       x->ttl_ms == y->ttl_ms && x->overflow == y->overflow && x->live_first == y->live_first && x->rate == y->rate;
+	       x->ttl_ms == y->ttl_ms && x->overflow == y->overflow && x->live_first == y->live_first && x->rate == y->rate &&
+	       same_text(a->ack_topic, b->ack_topic) && a->ack_window == b->ack_window;
 }
 
 void config_link_merge(struct link_config *link, struct link_config *from)
@@ -138,6 +139,7 @@ void config_link_merge(struct link_config *link, struct link_config *from)
 	struct subscription *subscriptions = link->subscriptions;
 	struct kdb_table *tables = link->kdb.tables;
 	size_t n = link->n_subscriptions, n_tables = link->kdb.n_tables;
+	char *ack_topic = link->ack_topic;
 
 	link->subscriptions = from->subscriptions;
 	link->n_subscriptions = from->n_subscriptions;
@@ -146,9 +148,12 @@ void config_link_merge(struct link_config *link, struct link_config *from)
 	link->reconnect_max_ms = from->reconnect_max_ms;
 	link->ack_timeout_ms = from->ack_timeout_ms;
 	link->queue = from->queue;
+	link->ack_topic = from->ack_topic;
+	link->ack_window = from->ack_window;
 	link->bytes = from->bytes;
 	from->subscriptions = subscriptions;
 	from->n_subscriptions = n;
+	from->ack_topic = ack_topic;
 	link->kdb.tables = from->kdb.tables;
 	link->kdb.n_tables = from->kdb.n_tables;
 	from->kdb.tables = tables;

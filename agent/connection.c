@@ -308,6 +308,10 @@ static void on_message(void *arg, const struct inbound *message)
 {
 	struct link *link = arg;
 
+	if (link->config->ack_topic && strcmp(message->topic, link->config->ack_topic) == 0) {
+		link->events->receipt(link->arg, link, message);
+		return;
+	}
 	link->stats.received++;
 	link->events->message(link->arg, link, message);
 }

@@ -1,6 +1,6 @@
 /* The window of one link: which message went out under which handle. What was
- * refused for now is kept by number only and read from disk when it is sent
- * again, before anything newer. */
+ * refused for now, or awaits the collector, is kept by number only and read from disk when
+ * it is sent again, before anything newer. */
 #include "forward.h"
 
 #include <assert.h>
@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ack_line.h"
+#include "buffer.h"
 #include "clock.h"
 #include "hangup.h"
 #include "log.h"
@@ -40,6 +42,8 @@ struct forward {
 	size_t n, size;
 	uint64_t *again; /* refused for now, or forgotten by the transport; in order of seq */
 	size_t n_again, again_size;
+	struct receipts receipts; /* with policy.instance, what has left at QoS 1 or 2: it is not in `again` then */
+	struct buffer envelope;   /* scratch */
 	int64_t busy_until_ms;
 	unsigned busy; /* refusals for now in a row */
 	uint64_t sends, dropped;
@@ -75,12 +79,9 @@ void forward_close(struct forward *forward)
 		return;
 	free(forward->flights);
 	free(forward->again);
+	receipts_release(&forward->receipts);
+	buffer_release(&forward->envelope);
 	free(forward);
-}
-
-void forward_set_policy(struct forward *forward, struct forward_policy policy)
-{
-	forward->policy = policy;
 }
 
 struct link *forward_link(const struct forward *forward)
@@ -101,6 +102,11 @@ size_t forward_in_flight(const struct forward *forward)
 uint64_t forward_dropped(const struct forward *forward)
 {
 	return forward->dropped;
+}
+
+const struct receipts *forward_receipts(const struct forward *forward)
+{
+	return &forward->receipts;
 }
 
 /* ---- the two lists ---- */
@@ -167,6 +173,45 @@ static void forget_again(struct forward *forward)
 	memmove(&forward->again[0], &forward->again[1], forward->n_again * sizeof forward->again[0]);
 }
 
+/* It did not arrive. */
+static void send_again(struct forward *forward, uint64_t seq)
+{
+	if (receipts_has(&forward->receipts, seq))
+		receipts_repeat(&forward->receipts, seq);
+	else
+		remember_again(forward, seq);
+}
+
+static bool is_in_flight(const struct forward *forward, uint64_t seq)
+{
+	for (size_t i = 0; i < forward->n; i++)
+		if (forward->flights[i].seq == seq)
+			return true;
+	return false;
+}
+
+/* Nobody acknowledges it any more: what awaited that goes out again, without an envelope. */
+static void give_up_receipts(struct forward *forward)
+{
+	const struct receipts *receipts = &forward->receipts;
+
+	for (size_t i = receipts->first; i < receipts->end; i++)
+		if (!is_in_flight(forward, receipts->items[i].seq))
+			remember_again(forward, receipts->items[i].seq);
+	receipts_release(&forward->receipts);
+}
+
+void forward_set_policy(struct forward *forward, struct forward_policy policy)
+{
+	if (policy.instance)
+		receipts_configure(&forward->receipts, policy.ack_window, policy.ack_timeout_ms,
+		                   forward->policy.instance ? 0 : queue_newest(forward->queue));
+	else
+		give_up_receipts(forward);
+	queue_set_in_order(forward->queue, policy.instance);
+	forward->policy = policy;
+}
+
 /* ---- sending ---- */
 
 static void log_drop(struct forward *forward, uint64_t seq, const struct message *message, const char *reason)
@@ -195,19 +240,43 @@ static void drop(struct forward *forward, uint64_t seq, const struct message *me
 	log_drop(forward, seq, message, reason);
 	forward->dropped++;
 	forward->events->dropped(forward->arg, forward, seq, message, reason);
+	receipts_forget(&forward->receipts, seq);
 	queue_acknowledged(forward->queue, seq);
 }
 
-/* The next message to send: refused ones first, they are older. NULL if there is
- * none, or the disk cannot be read now. */
-static const struct message *next_message(struct forward *forward, int64_t age_ms)
+static void delivered(struct forward *forward, uint64_t seq, bool fate)
+{
+	if (fate)
+		forward->events->sent(forward->arg, forward, seq, queue_lookup(forward->queue, seq));
+	queue_acknowledged(forward->queue, seq);
+}
+
+static void finish_collected(struct forward *forward)
+{
+	struct receipt receipt;
+
+	while (receipts_finish(&forward->receipts, &receipt))
+		delivered(forward, receipt.seq, receipt.wants_fate);
+}
+
+/* Where the next message comes from: refused ones first, they are older. */
+enum source { FROM_AGAIN, FROM_RECEIPTS, FROM_QUEUE };
+
+static enum source next_source(const struct forward *forward)
+{
+	return forward->n_again > 0 ? FROM_AGAIN : receipts_next(&forward->receipts) ? FROM_RECEIPTS : FROM_QUEUE;
+}
+
+/* NULL if there is none, or the disk cannot be read now. */
+static const struct message *next_message(struct forward *forward, enum source source, int64_t age_ms)
 {
 	char err[256] = "the row cannot be read again";
 	bool failed = false;
 	const struct message *message;
 
-	if (forward->n_again > 0) {
-		message = queue_lookup(forward->queue, forward->again[0]);
+	if (source != FROM_QUEUE) {
+		message = queue_lookup(forward->queue,
+		                       source == FROM_AGAIN ? forward->again[0] : receipts_next(&forward->receipts));
 		failed = !message;
 	} else {
 		message = queue_peek(forward->queue, age_ms, forward->policy.strict, &failed, err, sizeof err);
@@ -220,18 +289,20 @@ static const struct message *next_message(struct forward *forward, int64_t age_m
 	return message;
 }
 
-/* Takes it off the front of what waits. */
-static void hand_out(struct forward *forward)
+/* Takes it off the front of what waits; of the receipts it is told apart. */
+static void hand_out(struct forward *forward, enum source source)
 {
-	if (forward->n_again > 0)
+	if (source == FROM_AGAIN)
 		forget_again(forward);
-	else
+	else if (source == FROM_QUEUE)
 		queue_take(forward->queue);
 }
 
 static bool window_open(const struct forward *forward)
 {
 	if (forward->n > 0 && hangup_alone(&forward->hangup, forward->flights[0].seq))
+		return false;
+	if (forward->policy.instance && !(receipts_may_send(&forward->receipts) && link_hears_receipts(forward->link)))
 		return false;
 	return forward->n < (size_t)link_window(forward->link) &&
 	       (forward->n == 0 || forward->sends - forward->flights[0].number < HANDLE_CYCLE);
@@ -266,8 +337,22 @@ static int64_t allowed_again_ms(const struct forward *forward, int64_t now_ms)
 
 enum step { STEP_SENT, STEP_WAIT, STEP_RATE, STEP_QUIET };
 
+/* What has left for the collector does not expire on the way: what follows it would wait for it. */
+static int put_in_envelope(struct forward *forward, struct message *message)
+{
+	struct buffer *envelope = &forward->envelope;
+
+	buffer_reset(envelope);
+	if (ack_line_append(envelope, forward->policy.instance, message->seq, receipts_after(&forward->receipts)) < 0 ||
+	    buffer_append(envelope, message->payload.data, message->payload.size) < 0)
+		return -1;
+	message->payload = (struct bytes){envelope->data, envelope->size};
+	message->expires_ms = 0;
+	return 0;
+}
+
 /* With its time as the clock sees it now, and what is left of its time to live. */
-static enum send_result send_copy(struct forward *forward, const struct message *message, int64_t age_ms,
+static enum send_result send_copy(struct forward *forward, const struct message *message, bool enveloped, int64_t age_ms,
                                   struct flight *flight, char *reason, size_t reason_size)
 {
 	struct message copy = *message;
@@ -275,18 +360,40 @@ static enum send_result send_copy(struct forward *forward, const struct message 
 	forward->events->correct_time(forward->arg, &copy);
 	if (copy.expires_ms)
 		copy.expires_ms = copy.expires_ms > age_ms ? copy.expires_ms - age_ms : 1;
+	if (enveloped && put_in_envelope(forward, &copy) < 0)
+		return SEND_LATER;
 	return link_send(forward->link, &copy, &flight->handle, reason, reason_size);
+}
+
+/* It was sent before, by an earlier process perhaps, and the collector has it. */
+static enum step finish(struct forward *forward, const struct message *message, enum source source)
+{
+	uint64_t seq = message->seq;
+	bool fate = forward->wants_fate(forward->arg, message->origin);
+
+	if (source == FROM_QUEUE) {
+		queue_take(forward->queue);
+		delivered(forward, seq, fate);
+	} else {
+		finish_collected(forward);
+	}
+	return STEP_SENT;
 }
 
 static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_ms, int64_t *due_ms)
 {
-	const struct message *message = next_message(forward, age_ms);
+	enum source source = next_source(forward);
+	const struct message *message = next_message(forward, source, age_ms);
 	struct flight flight = {0};
 	char reason[256];
-	bool limited;
+	bool limited, awaited;
 
-	if (!message || !reserve_flight(forward) || queue_reserve(forward->queue) < 0)
+	if (!message || !reserve_flight(forward) || queue_reserve(forward->queue) < 0 ||
+	    receipts_reserve(&forward->receipts) < 0)
 		return STEP_WAIT;
+	awaited = source == FROM_RECEIPTS || (source == FROM_QUEUE && forward->policy.instance && message->qos > 0);
+	if (awaited && message->seq <= forward->receipts.held_to)
+		return finish(forward, message, source);
 	if (forward->n > 0 && hangup_alone(&forward->hangup, message->seq))
 		return STEP_WAIT;
 	*due_ms = hangup_due_ms(&forward->hangup, message->seq);
@@ -298,17 +405,19 @@ static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_m
 	flight.seq = message->seq;
 	flight.qos = message->qos;
 	flight.wants_fate = forward->wants_fate(forward->arg, message->origin);
-	switch (send_copy(forward, message, age_ms, &flight, reason, sizeof reason)) {
+	switch (send_copy(forward, message, awaited, age_ms, &flight, reason, sizeof reason)) {
 	case SEND_OK:
 		flight.number = forward->sends++;
 		hangup_sent(&forward->hangup, flight.seq, now_ms);
 		forward->flights[forward->n++] = flight;
 		forward->allowance -= limited ? 1 : 0;
-		hand_out(forward);
+		hand_out(forward, source);
+		if (awaited)
+			receipts_sent(&forward->receipts, flight.seq, flight.wants_fate, now_ms);
 		return STEP_SENT;
 	case SEND_NEVER:
 		hangup_refused(&forward->hangup, flight.seq);
-		hand_out(forward);
+		hand_out(forward, source);
 		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
 		return STEP_SENT;
 	case SEND_LATER:
@@ -317,13 +426,11 @@ static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_m
 	return STEP_WAIT;
 }
 
-int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms)
+static int64_t fill(struct forward *forward, int64_t now_ms, int64_t age_ms)
 {
 	enum step step = STEP_SENT;
 	int64_t due_ms = 0;
 
-	if (!link_connected(forward->link))
-		return INT64_MAX;
 	if (now_ms < forward->busy_until_ms)
 		return forward->busy_until_ms;
 	refill_allowance(forward, now_ms);
@@ -336,9 +443,31 @@ int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms)
 	return forward->disk_failed ? now_ms + 1000 : INT64_MAX;
 }
 
+/* The first time is worth a line. */
+static void watch_collector(struct forward *forward, int64_t now_ms)
+{
+	if (receipts_step(&forward->receipts, forward->n, now_ms) && forward->receipts.silences == 1)
+		log_warn(forward->component, "the collector has acknowledged nothing for %.1f s, and %zu messages await it: "
+		                             "the oldest is sent again until it does",
+		         (double)forward->policy.ack_timeout_ms / 1000, receipts_awaited(&forward->receipts));
+}
+
+int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms)
+{
+	int64_t again_ms, due_ms;
+
+	if (!link_connected(forward->link))
+		return INT64_MAX;
+	watch_collector(forward, now_ms);
+	again_ms = fill(forward, now_ms, age_ms);
+	due_ms = receipts_due_ms(&forward->receipts);
+	return due_ms < again_ms ? due_ms : again_ms;
+}
+
 void forward_up(struct forward *forward, int64_t now_ms)
 {
 	hangup_up(&forward->hangup, now_ms);
+	receipts_up(&forward->receipts, now_ms);
 	forward->backlog_to = queue_newest(forward->queue);
 	forward->allowance = 0;
 	forward->allowed_ms = now_ms;
@@ -354,7 +483,7 @@ static void note_acknowledged(struct forward *forward, const struct flight *flig
 	uint64_t back = flight->qos > 0 ? hangup_acknowledged(&forward->hangup, flight->seq) : 0;
 
 	if (back)
-		remember_again(forward, back);
+		send_again(forward, back);
 }
 
 bool forward_acknowledged(struct forward *forward, int handle)
@@ -365,10 +494,21 @@ bool forward_acknowledged(struct forward *forward, int handle)
 		return false;
 	forward->busy = 0;
 	note_acknowledged(forward, &flight);
-	if (flight.wants_fate)
-		forward->events->sent(forward->arg, forward, flight.seq, queue_lookup(forward->queue, flight.seq));
-	queue_acknowledged(forward->queue, flight.seq);
+	if (!receipts_taken(&forward->receipts, flight.seq))
+		delivered(forward, flight.seq, flight.wants_fate);
 	return true;
+}
+
+enum receipts_news forward_collected(struct forward *forward, uint64_t seq, int64_t now_ms)
+{
+	bool silent = forward->receipts.silences > 0;
+	enum receipts_news news = receipts_acknowledged(&forward->receipts, seq, now_ms);
+
+	finish_collected(forward);
+	if (news == RECEIPTS_PROGRESS && silent)
+		log_info(forward->component, "the collector acknowledges again; %zu messages await it",
+		         receipts_awaited(&forward->receipts));
+	return news;
 }
 
 bool forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms)
@@ -382,7 +522,7 @@ bool forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
 		return true;
 	}
-	remember_again(forward, flight.seq);
+	send_again(forward, flight.seq);
 	if (now_ms >= forward->busy_until_ms) {
 		int64_t delay = retry_backoff_ms(BUSY_MIN_MS, BUSY_MAX_MS, forward->busy++, 0.5);
 
@@ -399,8 +539,12 @@ bool forward_refused(struct forward *forward, int handle, enum refusal refusal, 
  * UINT64_MAX where there is neither. */
 static void line_of(const struct forward *forward, uint64_t *first, uint64_t *last)
 {
+	uint64_t next = receipts_next(&forward->receipts), end = receipts_last(&forward->receipts);
+
 	*first = forward->n_again > 0 ? forward->again[0] : UINT64_MAX;
 	*last = forward->n_again > 0 ? forward->again[forward->n_again - 1] : 0;
+	*first = next > 0 && next < *first ? next : *first;
+	*last = end > *last ? end : *last;
 	for (size_t i = 0; i < forward->n; i++) {
 		uint64_t seq = forward->flights[i].seq;
 
@@ -417,6 +561,15 @@ static void log_suspect(struct forward *forward, uint64_t seq, const char *what)
 	                             "%s seq=%llu topic=%.200s bytes=%zu",
 	         forward->hangup.losses, what, (unsigned long long)seq, message ? (const char *)message->topic.data : "?",
 	         message ? message->payload.size : 0);
+}
+
+/* It is first in line, and nothing is in flight. */
+static void pass_over(struct forward *forward, uint64_t seq)
+{
+	if (forward->n_again > 0 && forward->again[0] == seq)
+		forget_again(forward);
+	else
+		receipts_skip(&forward->receipts);
 }
 
 bool forward_isolates(const struct forward *forward)
@@ -446,10 +599,10 @@ void forward_lost(struct forward *forward, int64_t now_ms)
 		break;
 	case HANGUP_PASS_OVER:
 		log_suspect(forward, first, "the broker hangs up on it, so it is passed over until another gets through");
-		forget_again(forward);
+		pass_over(forward, first);
 		break;
 	case HANGUP_GIVE_UP:
-		forget_again(forward);
+		pass_over(forward, first);
 		drop(forward, first, queue_lookup(forward->queue, first), "the broker hangs up on it");
 		break;
 	}
@@ -479,7 +632,8 @@ size_t forward_restart_qos0(struct forward *forward)
 void forward_restart(struct forward *forward)
 {
 	for (size_t i = 0; i < forward->n; i++)
-		remember_again(forward, forward->flights[i].seq);
+		send_again(forward, forward->flights[i].seq);
 	forward->n = 0;
+	receipts_go_back(&forward->receipts);
 	forward->busy_until_ms = 0;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "link.h"
+#include "receipts.h"
 
 struct forward;
 
@@ -29,6 +30,11 @@ struct forward_policy {
 	bool strict;     /* nothing leaves before it is on disk */
 	bool live_first; /* after an outage, what is new goes ahead of the backlog */
 	double rate;     /* messages of the backlog a second, 0: as fast as it goes */
+	/* Not NULL: from now on messages carry it and their number (agent/ack_line.h), go in the order of
+	 * their numbers, and are kept until the collector acknowledges them (agent/receipts.h). */
+	const char *instance;
+	size_t ack_window;
+	int64_t ack_timeout_ms;
 };
 
 /* `wants_fate` tells whether `sent` should be called for messages of that
@@ -42,6 +48,7 @@ struct link *forward_link(const struct forward *forward);
 struct queue *forward_queue(const struct forward *forward);
 size_t forward_in_flight(const struct forward *forward);
 uint64_t forward_dropped(const struct forward *forward);
+const struct receipts *forward_receipts(const struct forward *forward);
 
 /* Step "send": hands messages to the link until the window is full. `now_ms` is
  * loop_now_ms()'s clock, `age_ms` the agent's own (agent/clock.h), on which messages
@@ -58,6 +65,9 @@ void forward_gave_up(struct forward *forward, const struct message *message, con
 /* The link says so. False: nothing is in flight under that handle. */
 bool forward_acknowledged(struct forward *forward, int handle);
 bool forward_refused(struct forward *forward, int handle, enum refusal refusal, const char *reason, int64_t now_ms);
+
+/* The collector says that it holds everything up to `seq`. */
+enum receipts_news forward_collected(struct forward *forward, uint64_t seq, int64_t now_ms);
 
 /* The connection was lost, because the broker hung up on a message perhaps: agent/hangup.h
  * says when that is taken for proved. */

@@ -13,14 +13,28 @@
 
 /* ---- opening and closing ---- */
 
+/* Acknowledgements are cumulative, and say nothing that is not said again: so QoS 0 will do, and none of
+ * them pile up at the broker. */
 static int add_subscriptions(struct link *link, const struct link_config *config, char *err, size_t err_size)
 {
+	struct subscription receipts = {.filter = config->ack_topic, .qos = 0};
+	int result = 0;
+
+	for (size_t i = 0; i < config->n_subscriptions && result == 0; i++)
+		result = subscriptions_add(&link->subscriptions, &config->subscriptions[i], SUBSCRIPTION_OF_CONFIG);
+	if (config->ack_topic && result == 0)
+		result = subscriptions_add(&link->subscriptions, &receipts, SUBSCRIPTION_OF_AGENT);
+	if (result < 0)
+		snprintf(err, err_size, "link %s: out of memory", link->name);
+	return result;
+}
+
+static void drop_subscriptions(struct link *link, const struct link_config *config)
+{
 	for (size_t i = 0; i < config->n_subscriptions; i++)
-		if (subscriptions_add(&link->subscriptions, &config->subscriptions[i], SUBSCRIPTION_OF_CONFIG) < 0) {
-			snprintf(err, err_size, "link %s: out of memory", link->name);
-			return -1;
-		}
-	return 0;
+		subscriptions_drop(&link->subscriptions, config->subscriptions[i].filter, SUBSCRIPTION_OF_CONFIG);
+	if (config->ack_topic)
+		subscriptions_drop(&link->subscriptions, config->ack_topic, SUBSCRIPTION_OF_AGENT);
 }
 
 /* Takes `config` in any case; the old transport is gone already. */
@@ -156,8 +170,8 @@ static void reconfigure(struct link *link)
 
 	link->next_config = NULL;
 	/* What the old configuration subscribed to is not the new one's business. */
-	for (size_t i = 0; link->config && i < link->config->n_subscriptions; i++)
-		subscriptions_drop(&link->subscriptions, link->config->subscriptions[i].filter, SUBSCRIPTION_OF_CONFIG);
+	if (link->config)
+		drop_subscriptions(link, link->config);
 	if (link->transport && config_link_same_connection(link->config, config))
 		result = reconfigure_live(link, config, err, sizeof err);
 	else
@@ -202,7 +216,14 @@ bool link_unwanted(const struct link *link)
 
 bool link_brings(const struct link *link)
 {
-	return link->subscriptions.n > 0 || subscriptions_kept(&link->subscriptions) || link->stats.received > 0;
+	const char *own = link->config ? link->config->ack_topic : NULL;
+
+	return subscriptions_bring(&link->subscriptions, own) || link->stats.received > 0;
+}
+
+bool link_hears_receipts(const struct link *link)
+{
+	return link->config->ack_topic && subscriptions_asked(&link->subscriptions, link->config->ack_topic);
 }
 
 enum hang_up link_hung_up(const struct link *link)

@@ -116,6 +116,8 @@ struct link_events {
 	void (*up)(void *arg, struct link *link);
 	void (*down)(void *arg, struct link *link, const char *reason);
 	void (*message)(void *arg, struct link *link, const struct inbound *message);
+	/* On the link's `ack_topic`, where the collector acknowledges: nothing that scripts would get. */
+	void (*receipt)(void *arg, struct link *link, const struct inbound *message);
 	/* False: nothing is in flight under that handle. */
 	bool (*acknowledged)(void *arg, struct link *link, int handle);
 	bool (*refused)(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason);
@@ -160,7 +162,8 @@ const struct link_config *link_configured(const struct link *link); /* what it w
 bool link_connected(const struct link *link);
 bool link_off(const struct link *link); /* not started, or told to stop and nothing more will leave */
 bool link_unwanted(const struct link *link); /* told to stop, and not to start since */
-bool link_brings(const struct link *link); /* messages arrive on it, or may: it has subscriptions */
+bool link_brings(const struct link *link); /* messages arrive on it, or may: it has subscriptions, beside `ack_topic` */
+bool link_hears_receipts(const struct link *link); /* no acknowledgement on `ack_topic` is missed from now on */
 enum hang_up link_hung_up(const struct link *link); /* from inside events->down */
 bool link_unread(const struct link *link); /* more has come than one turn reads */
 int link_window(const struct link *link); /* the smaller of ours and the peer's */

@@ -122,6 +122,8 @@ void receipts_sent(struct receipts *receipts, uint64_t seq, bool wants_fate, int
 {
 	if (receipts->next == receipts->first)
 		receipts->since_ms = now_ms;
+	if (receipts->end == receipts->first)
+		receipts->heard_ms = now_ms;
 	if (receipts->next < receipts->end) {
 		assert(receipts->items[receipts->next].seq == seq);
 		receipts->items[receipts->next++].taken = false;
@@ -139,6 +141,7 @@ void receipts_skip(struct receipts *receipts)
 {
 	if (receipts->next < receipts->end)
 		receipts->next++;
+	receipts->silences = 0; /* this is why, and others must show that it is */
 }
 
 /* ---- what became of it ---- */
@@ -181,7 +184,7 @@ enum receipts_news receipts_acknowledged(struct receipts *receipts, uint64_t seq
 	if (seq <= receipts->held_to)
 		return RECEIPTS_KNOWN;
 	receipts->held_to = seq;
-	receipts->since_ms = now_ms;
+	receipts->since_ms = receipts->heard_ms = now_ms;
 	receipts->silences = 0;
 	return RECEIPTS_PROGRESS;
 }
@@ -217,11 +220,11 @@ int64_t receipts_due_ms(const struct receipts *receipts)
 	return receipts->since_ms + (quiet_ms < most_ms ? quiet_ms : most_ms);
 }
 
-static void go_back(struct receipts *receipts)
+void receipts_go_back(struct receipts *receipts)
 {
 	size_t at = place_of(receipts, receipts->again_from);
 
-	if (at < receipts->next)
+	if (receipts->again_from > 0 && at < receipts->next)
 		receipts->next = at;
 	receipts->again_from = 0;
 }
@@ -234,7 +237,7 @@ bool receipts_step(struct receipts *receipts, size_t in_flight, int64_t now_ms)
 		receipts->silences++;
 		receipts_repeat(receipts, 1);
 	}
-	if (receipts->again_from > 0 && in_flight == 0)
-		go_back(receipts);
+	if (in_flight == 0)
+		receipts_go_back(receipts);
 	return silent;
 }

@@ -38,7 +38,8 @@ struct receipts {
 	uint64_t held_to;       /* the collector has all up to this, as far as it told */
 	uint64_t sent_to;       /* the highest that went out, or may have by an earlier process */
 	uint64_t again_from;    /* from here on all is to be sent again, once nothing is in flight; 0: nothing is */
-	int64_t since_ms;       /* the collector has been waited for since */
+	int64_t since_ms;       /* the collector has been waited for since, this time; */
+	int64_t heard_ms;       /* and in all */
 	unsigned silences;      /* timeouts since its last word: above 0, only a probe goes out */
 	uint64_t resent;
 };
@@ -87,8 +88,10 @@ bool receipts_finish(struct receipts *receipts, struct receipt *finished);
 /* A connection came up: the collector is not waited for while there is none. */
 void receipts_up(struct receipts *receipts, int64_t now_ms);
 
-/* Goes back to what is to be sent again, unless something is in flight. True: the collector
- * has been silent for too long, now. */
+/* Goes back to what is to be sent again, as nothing is in flight. */
+void receipts_go_back(struct receipts *receipts);
+
+/* The same, unless something is in flight. True: the collector has been silent for too long, now. */
 bool receipts_step(struct receipts *receipts, size_t in_flight, int64_t now_ms);
 int64_t receipts_due_ms(const struct receipts *receipts); /* when it wants to be asked again; INT64_MAX: never */
 

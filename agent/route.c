@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ack_line.h"
 #include "agent.h"
 #include "dead_letters.h"
 #include "forward.h"
@@ -58,6 +59,41 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 	else
 		link_taken(link, message);
 	scripts_settle(agent);
+}
+
+/* Reads an acknowledgement of the collector's. NULL, or why it is ignored; may be in `err`. */
+static const char *take_receipt(struct route *route, const struct inbound *message, char *err, size_t err_size)
+{
+	struct agent *agent = route->agent;
+	char instance[64];
+	uint64_t seq;
+
+	if (message->retain)
+		return "it is retained";
+	if (ack_line_read(message->payload, instance, sizeof instance, &seq, err, err_size) < 0)
+		return err;
+	if (strcmp(instance, store_instance(agent->store)) != 0)
+		return "it is about another instance";
+	if (forward_collected(route->forward, seq, loop_now_ms(agent->loop)) != RECEIPTS_NEVER_SENT)
+		return NULL;
+	snprintf(err, err_size, "message %llu was never sent", (unsigned long long)seq);
+	return err;
+}
+
+static void on_receipt(void *arg, struct link *link, const struct inbound *message)
+{
+	struct agent *agent = arg;
+	struct route *route = route_of(agent, link);
+	uint64_t earlier = 0;
+	char err[256];
+	const char *problem = take_receipt(route, message, err, sizeof err);
+
+	loop_again(agent->loop);
+	if (!problem || !log_limit_allows(&route->receipts_logged, loop_now_ms(agent->loop), &earlier))
+		return;
+	log_warn("agent", "link %s: an acknowledgement on ack_topic is ignored: %s", link_name(link), problem);
+	if (earlier > 0)
+		log_warn("agent", "link %s: so were %llu more", link_name(link), (unsigned long long)earlier);
 }
 
 static void on_up(void *arg, struct link *link)
@@ -169,6 +205,7 @@ static const struct link_events link_events = {
         .up = on_up,
         .down = on_down,
         .message = on_message,
+        .receipt = on_receipt,
         .acknowledged = on_acknowledged,
         .refused = on_refused,
         .in_flight = on_in_flight,
@@ -312,7 +349,7 @@ void route_configure(struct route *route, struct link_config *config)
 {
 	route->standing = ROUTE_SETTLED;
 	route->abandoned = false;
-	route_set_policy(route, &config->queue);
+	route_set_policy(route, config);
 	link_configure(route->link, config);
 }
 
@@ -366,21 +403,27 @@ void route_close(struct route *route)
 	free(route);
 }
 
-void route_set_policy(struct route *route, const struct queue_config *policy)
+/* In a rehearsal there is no collector that could acknowledge. */
+void route_set_policy(struct route *route, const struct link_config *config)
 {
+	const struct queue_config *policy = &config->queue;
+	bool end_to_end = config->ack_topic && !route->agent->rehearsal;
+
 	route->policy = *policy;
 	queue_set_limits(route->queue, (struct queue_limits){.max_messages = (uint64_t)policy->max_messages,
 	                                                     .max_bytes = (uint64_t)policy->max_bytes,
 	                                                     .overflow = policy->overflow});
 	forward_set_policy(route->forward, (struct forward_policy){.strict = route->agent->custody.strict,
 	                                                           .live_first = policy->live_first,
-	                                                           .rate = policy->rate});
+	                                                           .rate = policy->rate,
+	                                                           .instance = end_to_end ? store_instance(route->agent->store) : NULL,
+	                                                           .ack_window = (size_t)config->ack_window,
+	                                                           .ack_timeout_ms = config->ack_timeout_ms});
 }
 
 struct route *route_add(struct agent *agent, struct link_config *config, char *err, size_t err_size)
 {
 	struct route *route = calloc(1, sizeof *route), **at = &agent->routes;
-	struct queue_config policy = config->queue;
 	bool is_default = config->is_default;
 
 	if (!route) {
@@ -410,7 +453,7 @@ struct route *route_add(struct agent *agent, struct link_config *config, char *e
 		route_close(route);
 		return NULL;
 	}
-	route_set_policy(route, &policy);
+	route_set_policy(route, link_config(route->link));
 	restore_session(agent, route->link);
 	if (agent->config->linger_ms == 0)
 		recognise(agent, route->link);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "log_limit.h"
 
 struct agent;
 struct forward;
@@ -22,6 +23,7 @@ struct route {
 	struct forward *forward;
 	struct agent *agent;
 	struct queue_config policy;
+	struct log_limit receipts_logged; /* those that were ignored */
 	uint64_t brought_to;  /* the newest entry that its messages led to */
 	int64_t waiting;        /* messages read and not acknowledged yet */
 	int64_t stuck_since_ms; /* its sender can send no more until they are; 0: it can */
@@ -67,7 +69,7 @@ void route_remove(struct route *route);
 void routes_remove_abandoned(struct agent *agent);
 
 /* How its queue is limited and emptied from now on. */
-void route_set_policy(struct route *route, const struct queue_config *policy);
+void route_set_policy(struct route *route, const struct link_config *config);
 
 /* A message for it is lost for good: logs it, counts it, and puts it on record. */
 void route_lost(struct route *route, const struct message *message, const char *reason);

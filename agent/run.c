@@ -120,13 +120,21 @@ static bool links_off(const struct agent *agent)
 	return !route;
 }
 
+/* A collector that is silent is not waited for. */
+static size_t waits_for_answers(const struct route *route)
+{
+	const struct receipts *receipts = forward_receipts(route->forward);
+
+	return forward_in_flight(route->forward) + (receipts->silences > 0 ? 0 : receipts_awaited(receipts));
+}
+
 static size_t in_flight(const struct agent *agent)
 {
 	size_t n = 0;
 
 	for (const struct route *route = agent->routes; route; route = route->next)
 		if (link_connected(route->link))
-			n += forward_in_flight(route->forward);
+			n += waits_for_answers(route);
 	return n;
 }
 
@@ -176,7 +184,7 @@ void agent_stop(struct agent *agent)
 	step_send(agent);
 	agent->phase = DRAINING;
 	for (struct route *route = agent->routes; route; route = route->next)
-		if (link_brings(route->link) && forward_in_flight(route->forward) == 0)
+		if (link_brings(route->link) && waits_for_answers(route) == 0)
 			link_stop(route->link);
 	loop_timer_set(agent->loop, &agent->stop_deadline, loop_now_ms(agent->loop) + DRAIN_MS);
 }

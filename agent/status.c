@@ -123,6 +123,23 @@ static bool tell_queue_problem(const struct agent *agent, struct answer *answer,
 	return true;
 }
 
+static bool tell_collector_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	const struct route *route = route_at(agent, index);
+	const struct receipts *receipts;
+	char what[128];
+
+	if (!route)
+		return false;
+	receipts = forward_receipts(route->forward);
+	if (receipts->silences == 0)
+		return true;
+	snprintf(what, sizeof what, "the collector is silent; %zu messages await its acknowledgement",
+	         receipts_awaited(receipts));
+	problem(answer, "link", link_name(route->link), what, json_real(seconds_since(agent, receipts->heard_ms)));
+	return true;
+}
+
 static bool tell_script_problem(const struct agent *agent, struct answer *answer, size_t index)
 {
 	const struct agent_script *place = &agent->scripts[index];
@@ -257,18 +274,22 @@ static json_t *dropped(const struct agent *agent, const char *link)
 static bool tell_queue(const struct agent *agent, struct answer *answer, size_t index)
 {
 	const struct route *route = route_at(agent, index);
+	const struct receipts *receipts;
 
 	if (!route)
 		return false;
 	if (route->standing == ROUTE_FORGOTTEN && queue_messages(route->queue) == 0)
 		return true;
-	answer_line(answer, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}",
+	receipts = forward_receipts(route->forward);
+	answer_line(answer, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
 	                              "kind", "queue",
 	                              "link", link_name(route->link),
 	                              "messages", (json_int_t)queue_messages(route->queue),
 	                              "bytes", (json_int_t)queue_bytes(route->queue),
 	                              "unsafe", (json_int_t)queue_unsafe(route->queue),
 	                              "in_flight", (json_int_t)forward_in_flight(route->forward),
+	                              "awaiting", (json_int_t)receipts_awaited(receipts),
+	                              "sent_again", (json_int_t)receipts->resent,
 	                              "dropped", dropped(agent, link_name(route->link))));
 	return true;
 }
@@ -421,7 +442,8 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 /* ---- the command ---- */
 
 static tell *const kinds[] = {
-        tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_queue_problem, tell_loss_problem,
+        tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_queue_problem, tell_collector_problem,
+        tell_loss_problem,
         tell_script_problem, tell_dead_problem, tell_link, tell_queue, tell_script, tell_metric, tell_loss, tell_dead, tell_store,
 };
 

@@ -80,7 +80,9 @@ bool subscriptions_full(const struct subscriptions *set, const char *filter)
 
 static void leave(struct subscription_entry *entry)
 {
-	entry->owners = 0;
+	entry->owners &= SUBSCRIPTION_OF_AGENT;
+	if (entry->owners)
+		return;
 	if (is_leaving(entry))
 		return;
 	entry->before = entry->state;
@@ -242,9 +244,39 @@ int subscriptions_keep(struct subscriptions *set, const char *text)
 	return set->kept ? 0 : -1;
 }
 
-bool subscriptions_kept(const struct subscriptions *set)
+/* Whether a line of the text is about that filter. */
+static bool is_about(const char *line, const char *filter)
 {
-	return set->kept && strchr(set->kept, '\n') != NULL;
+	size_t size = strlen(filter);
+
+	for (int options = 0; options < 4 && line; options++) {
+		line = strchr(line, ' ');
+		line = line ? line + 1 : NULL;
+	}
+	return line && strncmp(line, filter, size) == 0 && (line[size] == '\n' || line[size] == 0);
+}
+
+static bool kept_brings(const char *kept, const char *own)
+{
+	for (const char *line = strchr(kept, '\n'); line; line = strchr(line + 1, '\n'))
+		if (!own || !is_about(line + 1, own))
+			return true;
+	return false;
+}
+
+bool subscriptions_bring(const struct subscriptions *set, const char *own)
+{
+	for (size_t i = 0; i < set->n; i++)
+		if (!own || strcmp(set->entries[i].subscription.filter, own) != 0)
+			return true;
+	return set->kept && kept_brings(set->kept, own);
+}
+
+bool subscriptions_asked(const struct subscriptions *set, const char *filter)
+{
+	const struct subscription_entry *entry = find(set, filter);
+
+	return entry && !is_leaving(entry) && entry->state != SUBSCRIPTION_NEW;
 }
 
 /* Only the broker that had them can be asked about an earlier process's subscriptions. */

@@ -22,8 +22,8 @@ enum subscription_state {
 	SUBSCRIPTION_LEFT,    /* no answer to that yet */
 };
 
-/* Who wants it, as bits. */
-enum subscription_owner { SUBSCRIPTION_OF_CONFIG = 1, SUBSCRIPTION_OF_SCRIPT = 2 };
+/* Who wants it, as bits; what the agent itself does is none of the scripts' business. */
+enum subscription_owner { SUBSCRIPTION_OF_CONFIG = 1, SUBSCRIPTION_OF_SCRIPT = 2, SUBSCRIPTION_OF_AGENT = 4 };
 
 struct subscription_entry {
 	struct subscription subscription;
@@ -52,15 +52,20 @@ bool subscriptions_full(const struct subscriptions *set, const char *filter);
 /* `owner` no longer wants `filter`: it goes if nobody else does. */
 void subscriptions_drop(struct subscriptions *set, const char *filter, enum subscription_owner owner);
 
-/* Nobody wants it any more. */
+/* Nobody wants it any more, unless the agent itself does. */
 void subscriptions_remove(struct subscriptions *set, const char *filter);
 
 /* Gives the subscriptions_text() of an earlier process, for the first greeting.
  * 0, or -1: no memory. */
 int subscriptions_keep(struct subscriptions *set, const char *text);
 
-/* True if that text names any subscription, and no greeting came yet. */
-bool subscriptions_kept(const struct subscriptions *set);
+/* Messages for scripts come, or may: there is a subscription, or that text names one and no
+ * greeting came yet, to anything but `own`, which is the agent's or NULL. */
+bool subscriptions_bring(const struct subscriptions *set, const char *own);
+
+/* It was asked for on this connection, or the session has it: what is written from now on
+ * the broker reads later. */
+bool subscriptions_asked(const struct subscriptions *set, const char *filter);
 
 /* A connection to `peer` came up. If that is the peer of last time and it kept
  * its session, it has what was GRANTED; otherwise everything is asked for again.

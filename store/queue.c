@@ -40,6 +40,7 @@ struct queue {
 	int64_t uncounted_to; /* key: of which those up to it are not in `messages` yet */
 	int64_t latest_age_ms;
 	bool may_expire;
+	bool in_order; /* of seq: priorities do not count */
 };
 
 /* ---- the unsaved ones ---- */
@@ -410,25 +411,45 @@ static bool may_leave(const struct queue *queue, const struct entry *entry, bool
 }
 
 /* A lane whose front may not leave, as the disk does not take it, does not keep others
- * from leaving: that is how the disk gets room. */
-const struct message *queue_peek(struct queue *queue, int64_t now_ms, bool committed, bool *failed, char *err,
-                                 size_t err_size)
+ * from leaving: that is how the disk gets room. In order of seq, nothing behind it could leave
+ * either: commits save all there is. */
+static const struct entry *best_front(struct queue *queue, int64_t now_ms, bool committed, bool *failed)
 {
-	*failed = false;
-	queue->peeked = NULL;
-	for (unsigned priority = PRIORITIES; priority-- > 0 && !*failed;)
-		for (int live = 1; live >= 0 && !*failed; live--) {
+	const struct entry *best = NULL;
+
+	for (unsigned priority = PRIORITIES; priority-- > 0 && (!best || queue->in_order);)
+		for (int live = 1; live >= 0 && (!best || queue->in_order); live--) {
 			struct lane *lane = lane_at(queue, priority, live);
 			const struct entry *front = front_of(queue, lane, now_ms, failed);
 
-			if (!front || *failed || !may_leave(queue, front, committed))
+			if (*failed)
+				return NULL;
+			if (!front || !may_leave(queue, front, committed) || (best && best->message.seq < front->message.seq))
 				continue;
 			queue->peeked = lane;
-			return &front->message;
+			best = front;
 		}
+	return best;
+}
+
+const struct message *queue_peek(struct queue *queue, int64_t now_ms, bool committed, bool *failed, char *err,
+                                 size_t err_size)
+{
+	const struct entry *front;
+
+	*failed = false;
+	front = best_front(queue, now_ms, committed, failed);
 	if (*failed)
 		snprintf(err, err_size, "%s", store_error(queue->store));
+	if (front)
+		return &front->message;
+	queue->peeked = NULL;
 	return NULL;
+}
+
+void queue_set_in_order(struct queue *queue, bool in_order)
+{
+	queue->in_order = in_order;
 }
 
 int queue_reserve(struct queue *queue)

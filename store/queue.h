@@ -120,6 +120,9 @@ void queue_acknowledged(struct queue *queue, uint64_t seq);
 void queue_expire(struct queue *queue, int64_t now_ms);
 bool queue_may_expire(const struct queue *queue); /* something waits that will, as far as is known */
 
+/* The oldest goes first whatever its priority, which then says only what is given up. */
+void queue_set_in_order(struct queue *queue, bool in_order);
+
 /* From now on what is pushed goes ahead of what waits; and all is one line again. */
 void queue_go_live(struct queue *queue);
 void queue_line_up(struct queue *queue);

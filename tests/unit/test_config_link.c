@@ -235,6 +235,17 @@ static void same_client_id(void)
 	            "each would throw the other out"));
 }
 
+static void same_ack_topic(void)
+{
+	CHECK(gives("return {" STORE "links = {\n"
+	            "a = { url = 'mqtt://h', ack_topic = 'x' },\n"
+	            "b = { url = 'mqtt://h', ack_topic = 'x' },\n"
+	            "c = { url = 'mqtt://i', ack_topic = 'x' },\n"
+	            "d = { url = 'mqtt://h', ack_topic = 'y' } } }",
+	            "agent.lua:3: links.b.ack_topic: is the same as links.a.ack_topic, on the same broker: "
+	            "each would be told what the other sent"));
+}
+
 static void secrets_are_not_shown(void)
 {
 	static const char *const sources[] = {
@@ -359,6 +370,7 @@ int main(void)
 	RUN(topics);
 	RUN(tls);
 	RUN(same_client_id);
+	RUN(same_ack_topic);
 	RUN(secrets_are_not_shown);
 	RUN(link_from_a_script);
 	RUN(link_from_a_script_without_memory);

@@ -89,6 +89,9 @@ static void what_can_change_under_it(void)
 	        {"", "queue = { overflow = 'hold' }"},
 	        {"", "queue = { order = 'live-first' }"},
 	        {"", "queue = { rate = 10 }"},
+	        {"", "ack_topic = 'a'"},
+	        {"ack_topic = 'a'", "ack_topic = 'b'"},
+	        {"ack_topic = 'a'", "ack_topic = 'a', ack_window = 5"},
 	        {"", "subscribe = { 'a' }"},
 	        {"subscribe = { 'a' }", "subscribe = { 'b' }"},
 	        {"subscribe = { 'a' }", "subscribe = { 'a', 'b' }"},
@@ -105,8 +108,8 @@ static void what_can_change_under_it(void)
 
 static void merges(void)
 {
-	struct config *a = link_with("subscribe = { 'a' }"), *b = link_with("subscribe = { 'b', 'c' }, ack_timeout = '10s'"),
-	              *c = link_with("subscribe = { 'b', 'c' }, ack_timeout = '10s'");
+	struct config *a = link_with("subscribe = { 'a' }, ack_topic = 'x'"), *b = link_with("subscribe = { 'b', 'c' }, ack_timeout = '10s', ack_topic = 'y'"),
+	              *c = link_with("subscribe = { 'b', 'c' }, ack_timeout = '10s', ack_topic = 'y'");
 	struct link_config *from = malloc(sizeof *from);
 
 	if (!from)

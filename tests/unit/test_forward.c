@@ -17,6 +17,9 @@ struct link {
 	int n_sent;
 	int64_t time_ms; /* of the last */
 	enum hang_up hung_up;
+	bool deaf;          /* to receipts */
+	char payload[200];  /* of the last */
+	int64_t expires_ms; /* the same */
 };
 
 static struct link stub;
@@ -37,6 +40,11 @@ int link_window(const struct link *link)
 	return link->window;
 }
 
+bool link_hears_receipts(const struct link *link)
+{
+	return link->up && !link->deaf;
+}
+
 enum hang_up link_hung_up(const struct link *link)
 {
 	return link->hung_up;
@@ -52,6 +60,9 @@ enum send_result link_send(struct link *link, const struct message *message, int
 	*handle = ++link->next_handle;
 	link->sent[link->n_sent++] = message->seq;
 	link->time_ms = message->time_ms;
+	link->expires_ms = message->expires_ms;
+	snprintf(link->payload, sizeof link->payload, "%.*s", (int)message->payload.size,
+	         message->payload.size > 0 ? (const char *)message->payload.data : "");
 	return SEND_OK;
 }
 
@@ -281,15 +292,17 @@ static void lose(int64_t now_ms)
 }
 
 /* One more connection, which the broker ends on getting `guilty`; the rest it acknowledges. */
+#define A_DAY 86400000 /* is never, here */
+
 static void connect_once(uint64_t guilty, int64_t *now_ms)
 {
 	forward_up(forward, *now_ms);
 	while (forward_in_flight(forward) == 0) { /* else the transport sends it again */
 		int64_t again_ms = forward_fill(forward, *now_ms, 1);
 
-		if (again_ms == INT64_MAX && forward_in_flight(forward) == 0)
+		if (again_ms - *now_ms >= A_DAY && forward_in_flight(forward) == 0)
 			return;
-		if (again_ms != INT64_MAX)
+		if (again_ms - *now_ms < A_DAY)
 			*now_ms = again_ms;
 		else if (stub.sent[stub.n_sent - 1] != guilty)
 			forward_acknowledged(forward, stub.next_handle);
@@ -395,6 +408,194 @@ static void leaves_qos_2_in_flight(void)
 	CHECK(n_dropped == 0 && forward_in_flight(forward) == 2);
 }
 
+/* ---- a collector that acknowledges itself ---- */
+
+static void begin_receipts(size_t window)
+{
+	begin();
+	stub.window = 10;
+	forward_set_policy(forward, (struct forward_policy){.instance = "i", .ack_window = window, .ack_timeout_ms = 1000});
+	forward_up(forward, 0);
+}
+
+static void acknowledge_all(void)
+{
+	for (int handle = 1; handle <= stub.next_handle; handle++)
+		forward_acknowledged(forward, handle);
+}
+
+static bool was_sent(int i, uint64_t seq)
+{
+	return i < stub.n_sent && stub.sent[i] == seq;
+}
+
+static void keeps_what_the_collector_does_not_have(void)
+{
+	begin_receipts(10);
+	push(3, 7);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 3 && strcmp(stub.payload, "{\"instance\":\"i\",\"seq\":3,\"after\":2}\n") == 0);
+	acknowledge_all();
+	CHECK(forward_in_flight(forward) == 0 && queue_messages(queue) == 3 && n_sent == 0);
+	CHECK(receipts_awaited(forward_receipts(forward)) == 3);
+	CHECK(forward_collected(forward, 2, 0) == RECEIPTS_PROGRESS && n_sent == 2 && queue_messages(queue) == 1);
+	CHECK(forward_collected(forward, 4, 0) == RECEIPTS_NEVER_SENT && queue_messages(queue) == 1);
+	CHECK(forward_collected(forward, 3, 0) == RECEIPTS_PROGRESS && queue_messages(queue) == 0);
+	CHECK(n_sent == 3 && sent[0] == 1 && sent[2] == 3 && strcmp(last_context, "ctx") == 0);
+}
+
+static void sends_without_custody_at_qos_0(void)
+{
+	begin_receipts(10);
+	push_one(0);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 1 && stub.payload[0] == 0);
+	acknowledge_all();
+	CHECK(queue_messages(queue) == 0);
+}
+
+static void sends_in_order_of_seq(void)
+{
+	struct message report = {.topic = {"t", 1}, .qos = 1, .priority = QUEUE_PRIORITY_REPORT};
+
+	begin_receipts(10);
+	push(2, 0);
+	report.seq = store_next_seq(store);
+	CHECK(queue_push(queue, &report) == 0);
+	push(2, 0);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 5);
+	for (int i = 0; i < 5; i++)
+		CHECK(was_sent(i, (uint64_t)i + 1));
+	acknowledge_all();
+	CHECK(forward_collected(forward, 5, 0) == RECEIPTS_PROGRESS && queue_messages(queue) == 0);
+}
+
+static void waits_until_receipts_are_heard(void)
+{
+	begin_receipts(10);
+	stub.deaf = true;
+	push(2, 0);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 0);
+	stub.deaf = false;
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 2);
+}
+
+static void stops_at_the_ack_window(void)
+{
+	begin_receipts(4);
+	push(100, 0);
+	for (int i = 0; i < 10; i++) {
+		forward_fill(forward, 0, 1);
+		acknowledge_all();
+	}
+	CHECK(stub.n_sent == 4);
+	forward_collected(forward, 1, 0);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 5);
+}
+
+static void probes_a_collector_that_is_silent(void)
+{
+	begin_receipts(10);
+	push(3, 0);
+	CHECK(forward_fill(forward, 0, 1) == 1000);
+	acknowledge_all();
+	CHECK(forward_fill(forward, 999, 1) == 1000 && stub.n_sent == 3);
+	CHECK(forward_fill(forward, 1000, 1) == 3000 && stub.n_sent == 4 && was_sent(3, 1));
+	acknowledge_all();
+	forward_fill(forward, 1001, 1);
+	CHECK(stub.n_sent == 4);
+	forward_collected(forward, 2, 1002); /* it had two of them */
+	forward_fill(forward, 1002, 1);
+	CHECK(stub.n_sent == 5 && was_sent(4, 3) && strstr(stub.payload, "\"after\":0}"));
+}
+
+static void sends_all_again_that_follows_a_refused_one(void)
+{
+	begin_receipts(10);
+	push(4, 7);
+	forward_fill(forward, 0, 1);
+	forward_refused(forward, 2, REFUSED_FOR_NOW, "Quota exceeded", 0);
+	forward_acknowledged(forward, 1);
+	forward_acknowledged(forward, 3);
+	forward_fill(forward, 5000, 1);
+	CHECK(stub.n_sent == 4); /* 4 is still in flight */
+	forward_acknowledged(forward, 4);
+	forward_fill(forward, 5000, 1);
+	CHECK(stub.n_sent == 7 && was_sent(4, 2) && was_sent(6, 4));
+	forward_refused(forward, 6, REFUSED_FOR_GOOD, "Not authorized", 5000);
+	CHECK(n_dropped == 1 && dropped[0] == 3);
+	acknowledge_all();
+	forward_fill(forward, 5000, 1);
+	CHECK(stub.n_sent == 8 && was_sent(7, 4) && strstr(stub.payload, "\"after\":2}"));
+	acknowledge_all();
+	CHECK(forward_collected(forward, 4, 5000) == RECEIPTS_PROGRESS && queue_messages(queue) == 0 && n_sent == 3);
+}
+
+static void forgets_no_receipt_with_the_transport(void)
+{
+	begin_receipts(10);
+	push(4, 0);
+	forward_fill(forward, 0, 1);
+	forward_acknowledged(forward, 1);
+	forward_acknowledged(forward, 2);
+	forward_collected(forward, 3, 0); /* before the broker says so */
+	CHECK(queue_messages(queue) == 2);
+	forward_restart(forward);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 5 && was_sent(4, 4) && queue_messages(queue) == 1);
+}
+
+static void passes_over_what_an_earlier_process_sent(void)
+{
+	begin();
+	push(5, 7);
+	forward_close(forward);
+	forward = forward_open(queue, &stub, &events, wants_fate, NULL);
+	REQUIRE(forward != NULL);
+	forward_set_policy(forward, (struct forward_policy){.instance = "i", .ack_window = 10, .ack_timeout_ms = 1000});
+	CHECK(forward_collected(forward, 6, 0) == RECEIPTS_NEVER_SENT);
+	CHECK(forward_collected(forward, 3, 0) == RECEIPTS_PROGRESS);
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 2 && was_sent(0, 4) && n_sent == 3 && queue_messages(queue) == 2);
+}
+
+static void sends_again_when_nobody_acknowledges_any_more(void)
+{
+	begin_receipts(10);
+	push(3, 0);
+	forward_fill(forward, 0, 1);
+	forward_acknowledged(forward, 1);
+	forward_acknowledged(forward, 2);
+	forward_set_policy(forward, (struct forward_policy){0});
+	forward_fill(forward, 0, 1);
+	CHECK(stub.n_sent == 5 && was_sent(3, 1) && was_sent(4, 2) && stub.payload[0] == 0);
+	acknowledge_all();
+	CHECK(queue_messages(queue) == 0);
+}
+
+static void convicts_what_the_broker_hangs_up_on_with_receipts(void)
+{
+	int64_t now_ms = 0;
+
+	begin_receipts(10);
+	forward_set_policy(forward, (struct forward_policy){.instance = "i", .ack_window = 10, .ack_timeout_ms = 2 * A_DAY});
+	stub.hung_up = HANG_UP;
+	push(4, 7);
+	for (int i = 0; i < 60 && n_dropped == 0; i++) {
+		connect_once(2, &now_ms);
+		forward_collected(forward, 1, now_ms);
+	}
+	CHECK(n_dropped == 1 && dropped[0] == 2);
+	for (int i = 0; i < 10; i++)
+		connect_once(0, &now_ms);
+	CHECK(strstr(stub.payload, "\"seq\":4,\"after\":3}"));
+	CHECK(forward_collected(forward, 4, now_ms) == RECEIPTS_PROGRESS && queue_messages(queue) == 0);
+}
+
 int main(void)
 {
 	char command[256];
@@ -414,6 +615,17 @@ int main(void)
 	RUN(suspects_nothing_while_something_is_acknowledged);
 	RUN(takes_no_written_qos_0_for_an_acknowledgement);
 	RUN(leaves_qos_2_in_flight);
+	RUN(keeps_what_the_collector_does_not_have);
+	RUN(sends_without_custody_at_qos_0);
+	RUN(sends_in_order_of_seq);
+	RUN(waits_until_receipts_are_heard);
+	RUN(stops_at_the_ack_window);
+	RUN(probes_a_collector_that_is_silent);
+	RUN(sends_all_again_that_follows_a_refused_one);
+	RUN(forgets_no_receipt_with_the_transport);
+	RUN(passes_over_what_an_earlier_process_sent);
+	RUN(sends_again_when_nobody_acknowledges_any_more);
+	RUN(convicts_what_the_broker_hangs_up_on_with_receipts);
 	end();
 	snprintf(command, sizeof command, "rm -rf %s", directory);
 	if (system(command) != 0)

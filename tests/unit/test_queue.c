@@ -579,6 +579,38 @@ static void what_may_not_leave_keeps_nothing_back(void)
 	CHECK(take() == first + 2 && take() == first + 1);
 }
 
+/* Whatever the priority, from memory and from disk. */
+static void goes_in_order_if_asked(void)
+{
+	uint64_t expected = 0;
+
+	begin();
+	for (int i = 0; i < 40; i++) {
+		uint64_t seq = push_as(i % 3 == 0 ? QUEUE_PRIORITY_REPORT : (unsigned)i % 4, 0);
+
+		expected = expected ? expected : seq;
+		if (i == 20)
+			commit();
+	}
+	queue_set_in_order(queue, true);
+	for (int i = 0; i < 40; i++) {
+		const struct message *message = peek();
+
+		CHECK(message && message->seq == expected + (uint64_t)i);
+		if (message && queue_reserve(queue) == 0)
+			queue_take(queue);
+		if (i == 30)
+			commit();
+	}
+	CHECK(peek() == NULL && queue_messages(queue) == 40);
+	for (int i = 0; i < 40; i++)
+		queue_acknowledged(queue, expected + (uint64_t)i);
+	commit();
+	CHECK(queue_messages(queue) == 0);
+	open_again();
+	CHECK(peek() == NULL);
+}
+
 static void makes_room_on_a_full_disk(void)
 {
 	enum bad_disk disk = DISK_GOOD;
@@ -707,6 +739,7 @@ int main(void)
 	RUN(refuses_or_holds_at_the_limit);
 	RUN(reports_take_nobodys_place);
 	RUN(what_may_not_leave_keeps_nothing_back);
+	RUN(goes_in_order_if_asked);
 	RUN(makes_room_on_a_full_disk);
 	RUN(comes_down_to_a_lower_limit_in_steps);
 	RUN(gives_up_what_has_expired);
