@@ -91,13 +91,14 @@ $(BUILD)/%.o: %.c Makefile
 install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples \
 		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta \
-		$(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate
+		$(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate $(DESTDIR)$(PREFIX)/share/tidegate/kdb
 	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
 	$(INSTALL) -m 644 agent.lua.example $(DESTDIR)$(PREFIX)/share/tidegate/agent.lua.example
 	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/tidegate/examples
 	$(INSTALL) -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
 	$(INSTALL) -m 644 scripts/testing/tidegate/spec.lua $(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate/spec.lua
 	$(INSTALL) -m 644 scripts/meta/tidegate.lua $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta/tidegate.lua
+	$(INSTALL) -m 644 packaging/kdb/README.md $(wildcard packaging/kdb/*.q) $(DESTDIR)$(PREFIX)/share/tidegate/kdb
 	$(INSTALL) -m 644 scripts/tidegate.luacheckrc $(DESTDIR)$(PREFIX)/share/tidegate/tidegate.luacheckrc
 
 demo: deps-demo ## an outage and a kill -9, watched in the terminal
