@@ -105,10 +105,11 @@ demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/demo/demo.lua
 
-BENCH_TOOLS = $(BUILD)/fs_shutdown $(BUILD)/handler_cost $(BUILD)/kdb_sink $(BUILD)/load $(BUILD)/paho_forward $(BUILD)/slow_sync.so
+BENCH_TOOLS = $(BUILD)/fs_shutdown $(BUILD)/handler_cost $(BUILD)/kdb_encode \
+              $(BUILD)/kdb_sink $(BUILD)/load $(BUILD)/paho_forward $(BUILD)/slow_sync.so
 BENCH_ENV   = TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load PAHO=$(BUILD)/paho_forward \
               SLOW_SYNC=$(BUILD)/slow_sync.so FS_SHUTDOWN=$(BUILD)/fs_shutdown HANDLER_COST=$(BUILD)/handler_cost \
-              KDB_SINK=$(BUILD)/kdb_sink
+              KDB_ENCODE=$(BUILD)/kdb_encode KDB_SINK=$(BUILD)/kdb_sink
 
 bench: deps-bench ## beside mosquitto's bridge, Paho C and a Python script
 	@$(MAKE) --no-print-directory all $(BENCH_TOOLS)
@@ -196,6 +197,10 @@ $(BUILD)/paho_forward: tests/bench/paho_forward.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< -lpaho-mqtt3as -lpthread
 
+$(BUILD)/kdb_encode: tests/bench/kdb_encode.c $(BUILD)/libagent.a Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $< $(BUILD)/libagent.a -lm
+
 $(BUILD)/handler_cost: tests/bench/handler_cost.c $(BUILD)/libagent.a $(BUILD)/libstore.a Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< $(BUILD)/libagent.a $(BUILD)/libstore.a $(AGENT_LIBS)
@@ -208,7 +213,7 @@ $(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
 
-LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_sink load shim.so slow_sync.so
+LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_encode kdb_sink load shim.so slow_sync.so
 
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
@@ -216,7 +221,7 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store \
 		tests/unit tests/tools tests/torture tests/fuzz \
-		tests/bench/handler_cost.c tests/bench/slow_sync.c tests/losses
+		tests/bench/handler_cost.c tests/bench/kdb_encode.c tests/bench/slow_sync.c tests/losses
 	luacheck --quiet scripts tests agent.lua.example
 	shellcheck .ci/run packaging/*.sh tests/*.sh
 

@@ -181,6 +181,12 @@ static int read_function(struct reader *reader, struct kdb_object *object)
 	return 0;
 }
 
+/* Lists, vectors, atoms. */
+static bool has_items(int type)
+{
+	return type >= -KDB_TIME && type <= KDB_TIME && type != 3 && type != -3;
+}
+
 static int read_object(struct reader *reader, struct kdb_object *object)
 {
 	size_t begin = reader->input->at;
@@ -189,22 +195,22 @@ static int read_object(struct reader *reader, struct kdb_object *object)
 	if (read_byte(reader, &type, "an object"))
 		return -1;
 	*object = (struct kdb_object){ .type = (signed char)type, .swap = reader->input->swap };
+	if (object->type < 0 && has_items(object->type)) {
+		object->n = 1;
+		return read_items(reader, object);
+	}
+	if (has_items(object->type))
+		return read_vector(reader, object);
 	if (object->type == KDB_ERROR)
 		return read_text(reader, object, 1);
-	if (object->type == KDB_DICTIONARY || object->type == KDB_SORTED_DICTIONARY) {
-		object->children = 2;
-		return 0;
-	}
 	if (object->type == KDB_TABLE)
 		return read_table(reader, object);
 	if (object->type >= KDB_LAMBDA && object->type <= KDB_EACH_LEFT)
 		return read_function(reader, object);
-	if (strcmp(kdb_type_name(object->type), "?") == 0)
+	if (object->type != KDB_DICTIONARY && object->type != KDB_SORTED_DICTIONARY)
 		return fail(reader, begin, "there is no type %d", object->type);
-	if (object->type >= 0)
-		return read_vector(reader, object);
-	object->n = 1;
-	return read_items(reader, object);
+	object->children = 2;
+	return 0;
 }
 
 /* ---- all objects, and what they are to each other ---- */

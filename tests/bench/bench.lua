@@ -4,7 +4,7 @@
 -- and a collector (tests/tools/load.c, which costs a third of a broker and less);
 -- all files are below $TMPDIR (/tmp). Settings:
 --
---	BENCH_PARTS=...         of forwarding,outage,slow,backlog,flash,rules
+--	BENCH_PARTS=...         of forwarding,outage,slow,backlog,flash,rules,kdb
 --	BENCH_ONLY=...          of tidegate,express,default20,bridge,sqlite21,paho,python
 --	BENCH_ROUNDS=3          rounds, in each of which every forwarder has its turn
 --	BENCH_COUNT=50000       messages to forward; the slow ones get a fifth
@@ -27,6 +27,7 @@ local file = require "lib.file"
 local loop = require "lib.loop"
 local disk = require "bench.disk"
 local forwarders = require "bench.forwarders"
+local kdb = require "bench.kdb"
 local lab = require "bench.lab"
 local measure = require "bench.measure"
 local rules = require "bench.rules"
@@ -94,7 +95,7 @@ local candidates = {
 	},
 }
 
-local broken, results = {}, { rules = {} }
+local broken, results = {}, { rules = {}, kdb = {} }
 
 local function note(...)
 	io.stderr:write((...):format(select(2, ...)), "\n")
@@ -215,6 +216,12 @@ function parts.rules()
 	note("%d loops", settings.loops)
 end
 
+-- Tidegate alone.
+function parts.kdb()
+	results.kdb.encoding = kdb.encoding(settings.rounds)
+	note("%d rounds of encoding for kdb+", settings.rounds)
+end
+
 -- ---- the run ----
 
 local function chosen()
@@ -277,7 +284,7 @@ lab.main(function()
 	rules.directory = measure.directory
 	describe(list, files_remark)
 	local started = loop.now()
-	for _, part in ipairs { "forwarding", "outage", "slow", "backlog", "flash", "rules" } do
+	for _, part in ipairs { "forwarding", "outage", "slow", "backlog", "flash", "rules", "kdb" } do
 		if wanted("BENCH_PARTS", part) then
 			parts[part](list)
 			tables[part](list, results, settings)

@@ -3,7 +3,7 @@
 -- `results[key]` has lists of rounds, or nil where nothing was measured: `[size]` of
 -- forwarding messages of that size, `drain` and `long` of outages, `slow` with slow
 -- syncs, `backlog`, `flash`. What is in a round, measure.lua says. `results.rules` has
--- what rules.lua measured: `calls`, `memory`, `loops`.
+-- what rules.lua measured: `calls`, `memory`, `loops`; `results.kdb` what kdb.lua did: `encoding`.
 local M = {}
 
 local function grouped(number)
@@ -206,6 +206,22 @@ function M.rules(_, results, settings)
 	loop_delays(mine.loops, settings)
 end
 
+--- What kdb+'s wire costs.
+function M.kdb(_, results)
+	local rounds = results.kdb.encoding
+	local function a_second(field)
+		return grouped(1e9 / median(rounds, field))
+	end
+	print("kdb+'s wire, CPU time of one core (medians)")
+	print(("  four columns of 100,000 floats: %.0f us to encode, %.0f us for memcpy"):format(
+		median(rounds, "encode") / 1e3, median(rounds, "copy") / 1e3))
+	print(("  rows of (timestamp, symbol, float), 500 to a call: %s a second checked and made into calls,"):format(
+		a_second("rows")))
+	print(("  %s read again, %s compressed, to 1/%.1f"):format(a_second("read"), a_second("compress"),
+		median(rounds, "smaller")))
+	print()
+end
+
 -- ---- the bars ----
 
 -- `met` is nil if it was not measured.
@@ -292,6 +308,10 @@ local function rules_bars(results, settings)
 		own and own * 1000, (settings.call_limit + LOOP_ALLOWANCE) * 1000, "%.0f ms")
 end
 
+local function kdb_bars(results)
+	at_most("encoding 100,000 floats for kdb+: at most twice memcpy", median(results.kdb.encoding, "ratio"), 2, "%.2fx")
+end
+
 --- The bars that Tidegate sets itself.
 function M.bars(results, settings)
 	print("Bars")
@@ -300,6 +320,7 @@ function M.bars(results, settings)
 	backlog_bars(results, settings)
 	flash_bars(results, settings)
 	rules_bars(results, settings)
+	kdb_bars(results)
 end
 
 return M
