@@ -209,16 +209,13 @@ end
 --- What kdb+'s wire costs.
 function M.kdb(_, results)
 	local rounds = results.kdb.encoding
-	local function a_second(field)
-		return grouped(1e9 / median(rounds, field))
-	end
 	print("kdb+'s wire, CPU time of one core (medians)")
 	print(("  four columns of 100,000 floats: %.0f us to encode, %.0f us for memcpy"):format(
 		median(rounds, "encode") / 1e3, median(rounds, "copy") / 1e3))
-	print(("  rows of (timestamp, symbol, float), 500 to a call: %s a second checked and made into calls,"):format(
-		a_second("rows")))
-	print(("  %s read again, %s compressed, to 1/%.1f"):format(a_second("read"), a_second("compress"),
-		median(rounds, "smaller")))
+	print(("  rows of (timestamp, symbol, float), 500 to a call: %.0f ns a row to check and to make into a call,"):format(
+		median(rounds, "rows")))
+	print(("  %.0f ns to read again, %.0f ns to compress, to 1/%.1f"):format(median(rounds, "read"),
+		median(rounds, "compress"), median(rounds, "smaller")))
 	print()
 end
 
