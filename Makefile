@@ -35,7 +35,7 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 STORE_SOURCES = store/cell.c store/check.c store/dead.c store/entry.c store/flight.c store/forest.c store/image.c \
                 store/lane.c store/ledger.c store/notes.c store/quarantine.c store/queue.c store/rows.c \
                 store/salvage.c store/schema.c store/state.c store/store.c
-AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_metric.c agent/api_mqtt.c \
+AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_kdb.c agent/api_metric.c agent/api_mqtt.c \
                 agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c agent/api_timer.c \
                 agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_kdb.c \
                 agent/cli_kdb_decode.c agent/cli_kdb_listen.c agent/cli_kdb_show.c agent/cli_reload.c \
@@ -47,6 +47,7 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/forward.c agent/hangup.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
                 agent/kdb_call.c agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_print.c \
                 agent/kdb_read.c agent/kdb_time.c \
+                agent/kdb_access.c agent/kdb_coerce.c agent/kdb_plain.c agent/kdb_row.c agent/kdb_value.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
                 agent/metrics.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/pattern.c \
@@ -56,7 +57,7 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/state_table.c agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c \
                 agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c agent/value.c agent/value_run.c
 STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test_salvage test_state test_store
-SCRIPT_TESTS  = test_script test_script_base test_script_limits test_script_metric test_script_mqtt test_script_state \
+SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric test_script_mqtt test_script_state \
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
                 test_control test_forward test_hangup test_json test_kdb_compress test_kdb_ipc test_kdb_time test_library test_link test_log test_losses \

@@ -42,7 +42,7 @@ struct script {
 	struct log_limit errors; /* what was logged of them */
 	bool quiet;   /* it logs nothing for now */
 	bool pending; /* effects of loading wait for script_start() */
-	struct buffer properties, context; /* scratch, emptied by whoever uses it */
+	struct buffer properties, context, kdb; /* scratch, emptied by whoever uses it */
 	struct problems problems;          /* scratch */
 	char *error;                       /* of the last call that failed; malloc'd */
 	char failure[500];                 /* what script_message() returned */
@@ -61,10 +61,14 @@ int script_effect_failed(struct lua_State *L);
 void api_base_open(struct lua_State *L);
 void api_mqtt_open(struct lua_State *L);
 void api_json_open(struct lua_State *L);
+void api_kdb_open(struct lua_State *L);
 void api_metric_open(struct lua_State *L);
 void api_rehearsal_open(struct lua_State *L); /* the last: changes what is there */
 void api_state_open(struct lua_State *L);
 void api_timer_open(struct lua_State *L);
+
+/* api_mqtt.c: kdb.upd(table, row [, opts]), which acts on the default kdb+ link. */
+int api_mqtt_upd(struct lua_State *L);
 
 /* api_timer.c, for the calls of timers. Pushes the function and the timer's object. */
 void api_timer_push(struct lua_State *L, const struct timer *timer);

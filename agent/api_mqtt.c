@@ -1,5 +1,5 @@
 /* The table `mqtt` and link objects: `mqtt.pub(...)` acts on the default link,
- * `core:pub(...)` on that one, through the same functions.
+ * `core:pub(...)` on that one, through the same functions; and `kdb.upd(...)`.
  *
  * A bad argument raises an error that names it. A state of the world (no such
  * link, queue full) returns nil and a message. Nothing here touches a link: what
@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include "api.h"
+#include "kdb_row.h"
+#include "nearest.h"
 #include "state_table.h"
 #include "topic.h"
 #include "value.h"
@@ -22,8 +24,20 @@
 #define OPTIONS_DEPTH 8 /* of links: tables in tables */
 #define TTL_MAX_S  3155760000 /* a century */
 
+struct draft;
+
+/* What can be asked of a link: `mqtt.NAME`, `link:NAME`. */
+struct action {
+	const char *name;
+	int (*run)(lua_State *L, struct draft *draft, int first);
+	int kind; /* of links that have it; ANY_KIND, and by default the one for MQTT */
+};
+
+#define ANY_KIND (-1)
+
 /* One call of pub or sub while its arguments are read. */
 struct draft {
+	const struct action *action;
 	struct link *link; /* NULL: the default one */
 	bool is_method;    /* of that link */
 	bool unknown_link; /* a name was given, and there is none of that name */
@@ -40,11 +54,11 @@ static int fail(lua_State *L, const char *why)
 	return 2;
 }
 
-static struct link *default_link(lua_State *L)
+static struct link *default_link(lua_State *L, const struct draft *draft)
 {
 	const struct script_host *host = script_of(L)->host;
 
-	return host->link_default(host->arg, LINK_MQTT);
+	return host->link_default(host->arg, draft->action->kind == LINK_KDB ? LINK_KDB : LINK_MQTT);
 }
 
 /* The link object of a method's first argument. */
@@ -157,28 +171,33 @@ static void option_ttl(lua_State *L, const struct api_option *option, void *targ
 static struct link *link_of(lua_State *L, const struct draft *draft)
 {
 	const struct script_host *host = script_of(L)->host;
-	struct link *link = draft->link || draft->unknown_link ? draft->link : default_link(L);
+	struct link *link = draft->link || draft->unknown_link ? draft->link : default_link(L, draft);
 
-	return link && host->link_known(host->arg, link) ? link : NULL;
+	if (!link || !host->link_known(host->arg, link))
+		return NULL;
+	int kind = draft->action->kind == ANY_KIND ? ANY_KIND : (int)host->link_config(host->arg, link)->kind;
+	if (kind != draft->action->kind)
+		luaL_error(L, kind == LINK_KDB ? "%s: link %s is for kdb+; it has upd" : "%s: link %s is for MQTT",
+		           draft->action->name, host->link_name(host->arg, link));
+	return link;
 }
 
 static int no_link(lua_State *L, const struct draft *draft)
 {
-	return fail(L, draft->link || draft->unknown_link ? "unknown link" : "no default link");
+	return fail(L, draft->link || draft->unknown_link        ? "unknown link"
+	               : draft->action->kind == LINK_KDB ? "no default kdb+ link"
+	                                                 : "no default link");
 }
 
-/* Sets the message aside; returns its token, or nil and why not. */
-static int publish(lua_State *L, const struct draft *draft, struct bytes topic, struct bytes payload)
+/* Sets the message for the link aside; returns its token, or nil and why not. */
+static int publish(lua_State *L, const struct draft *draft, struct link *link, struct bytes topic, struct bytes payload)
 {
 	struct script *script = script_of(L);
 	const struct script_host *host = script->host;
-	struct link *link = link_of(L, draft);
 	struct message message = { .topic = topic, .payload = payload, .origin = script->origin };
 	const char *refusal;
 	bool lost;
 
-	if (!link)
-		return no_link(L, draft);
 	message.properties = (struct bytes){ script->properties.data, script->properties.size };
 	message.context = (struct bytes){ script->context.data, script->context.size };
 	message.qos = (uint8_t)draft->qos;
@@ -208,6 +227,13 @@ static const struct api_option pub_options[] = {
 	{ NULL, NULL, 0, 0 },
 };
 
+static const struct api_option upd_options[] = {
+	{ "opts.ctx", option_ctx, 0, 0 },
+	{ "opts.link", option_link, 0, 0 },
+	{ "opts.ttl", option_ttl, 0, 0 },
+	{ NULL, NULL, 0, 0 },
+};
+
 static const struct api_option sub_options[] = {
 	{ "opts.qos", api_option_int, offsetof(struct draft, subscription.qos), 2 },
 	{ "opts.link", option_link, 0, 0 },
@@ -227,7 +253,8 @@ static int do_pub(lua_State *L, struct draft *draft, int first)
 	script->properties.size = script->context.size = 0;
 	draft->qos = 1;
 	api_options_read(L, first + 2, "opts", pub_options, draft);
-	return publish(L, draft, topic, payload);
+	struct link *link = link_of(L, draft);
+	return link ? publish(L, draft, link, topic, payload) : no_link(L, draft);
 }
 
 static int do_pubx(lua_State *L, struct draft *draft, int first)
@@ -238,7 +265,47 @@ static int do_pubx(lua_State *L, struct draft *draft, int first)
 	script->properties.size = script->context.size = 0;
 	draft->qos = check_qos(L, first + 2);
 	draft->retain = check_retain(L, first + 3);
-	return publish(L, draft, topic, payload);
+	struct link *link = link_of(L, draft);
+	return link ? publish(L, draft, link, topic, payload) : no_link(L, draft);
+}
+
+static const struct kdb_table *check_table(lua_State *L, int arg, struct link *link)
+{
+	const struct script_host *host = script_of(L)->host;
+	const struct kdb_config *kdb = &host->link_config(host->arg, link)->kdb;
+	const char *name = lua_tostring(L, arg), *meant = NULL;
+	const struct kdb_table *table = kdb_table_named(kdb, name);
+	size_t best = NEAREST_MAX + 1;
+
+	for (size_t i = 0; i < kdb->n_tables && !table; i++)
+		if (nearest(name, kdb->tables[i].name, &best))
+			meant = kdb->tables[i].name;
+	if (!table)
+		luaL_error(L, "kdb.upd: link %s has no table %s in agent.lua%s%s", host->link_name(host->arg, link), name,
+		           meant ? "; did you mean " : "", meant ? meant : "");
+	return table;
+}
+
+static int do_upd(lua_State *L, struct draft *draft, int first)
+{
+	struct script *script = script_of(L);
+	struct bytes topic, row;
+	struct link *link;
+
+	api_check_text(L, first, "table");
+	if (!lua_istable(L, first + 1))
+		luaL_argerror(L, first + 1, lua_pushfstring(L, "row: table expected, got %s", api_kind(L, first + 1)));
+	script->properties.size = script->context.size = script->kdb.size = 0;
+	draft->qos = 1;
+	api_options_read(L, first + 2, "opts", upd_options, draft);
+	link = link_of(L, draft);
+	if (!link)
+		return no_link(L, draft);
+	api_state_plain(L, first + 1);
+	kdb_row_encode(L, first + 1, check_table(L, first, link), &script->kdb);
+	row = (struct bytes){ script->kdb.data, script->kdb.size };
+	topic.data = lua_tolstring(L, first, &topic.size);
+	return publish(L, draft, link, topic, row);
 }
 
 /* As in agent.lua: what the broker would not understand, or not accept. */
@@ -328,29 +395,42 @@ static int do_is_connected(lua_State *L, struct draft *draft, int first)
 	return 1;
 }
 
-static const struct {
-	const char *name;
-	int (*run)(lua_State *L, struct draft *draft, int first);
-} actions[] = {
-	{ "pub", do_pub },     { "pubx", do_pubx },   { "sub", do_sub },
-	{ "subx", do_subx },   { "unsub", do_unsub }, { "disconnect", do_disconnect },
-	{ "is_connected", do_is_connected },
+static const struct action actions[] = {
+	{ "pub", do_pub, LINK_MQTT },
+	{ "pubx", do_pubx, LINK_MQTT },
+	{ "sub", do_sub, LINK_MQTT },
+	{ "subx", do_subx, LINK_MQTT },
+	{ "unsub", do_unsub, LINK_MQTT },
+	{ "disconnect", do_disconnect, ANY_KIND },
+	{ "is_connected", do_is_connected, ANY_KIND },
+	{ "upd", do_upd, LINK_KDB },
 };
+
+enum { N_ACTIONS = sizeof actions / sizeof *actions, UPD = N_ACTIONS - 1 };
 
 /* mqtt.NAME: acts on the default link; the upvalue is the action's number. */
 static int on_default(lua_State *L)
 {
-	struct draft draft = { 0 };
+	struct draft draft = { .action = &actions[lua_tointeger(L, lua_upvalueindex(1))] };
 
-	return actions[lua_tointeger(L, lua_upvalueindex(1))].run(L, &draft, 1);
+	return draft.action->run(L, &draft, 1);
+}
+
+int api_mqtt_upd(struct lua_State *L)
+{
+	struct draft draft = { .action = &actions[UPD] };
+
+	return draft.action->run(L, &draft, 1);
 }
 
 /* link:NAME: acts on that link. */
 static int on_link(lua_State *L)
 {
-	struct draft draft = { .link = self_link(L), .is_method = true };
+	struct draft draft = {
+		.action = &actions[lua_tointeger(L, lua_upvalueindex(1))], .link = self_link(L), .is_method = true
+	};
 
-	return actions[lua_tointeger(L, lua_upvalueindex(1))].run(L, &draft, 2);
+	return draft.action->run(L, &draft, 2);
 }
 
 static int link_depth(lua_State *L)
@@ -377,9 +457,9 @@ static int link_to_string(lua_State *L)
 	return 1;
 }
 
-static void set_actions(lua_State *L, lua_CFunction function)
+static void set_actions(lua_State *L, lua_CFunction function, size_t n)
 {
-	for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+	for (size_t i = 0; i < n; i++) {
 		lua_pushinteger(L, (lua_Integer)i);
 		lua_pushcclosure(L, function, 1);
 		lua_setfield(L, -2, actions[i].name);
@@ -404,7 +484,7 @@ static void push_link_type(lua_State *L)
 	lua_pushcfunction(L, link_to_string);
 	lua_setfield(L, -2, "__tostring");
 	luaL_newlib(L, methods);
-	set_actions(L, on_link);
+	set_actions(L, on_link, N_ACTIONS);
 	lua_getfield(L, -1, "is_connected");
 	lua_setfield(L, -2, "connected");
 	lua_setfield(L, -2, "__index");
@@ -494,7 +574,7 @@ static int open_mqtt(lua_State *L)
 	static const luaL_Reg functions[] = { { "conn", mqtt_conn }, { "link", mqtt_link }, { NULL, NULL } };
 
 	luaL_newlib(L, functions);
-	set_actions(L, on_default);
+	set_actions(L, on_default, UPD);
 	return 1;
 }
 

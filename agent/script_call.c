@@ -218,6 +218,7 @@ static void call_handler(struct script *script, struct call *call)
 	result = script_enter(script, run_call, call);
 	buffer_reset(&script->properties);
 	buffer_reset(&script->context);
+	buffer_reset(&script->kdb);
 	if (call->ran)
 		script->stats.calls++;
 	if (result == 0) {

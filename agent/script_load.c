@@ -18,6 +18,7 @@ static void (*const openers[])(lua_State *L) = {
 	api_mqtt_open,
 	api_timer_open,
 	api_json_open,
+	api_kdb_open,
 	api_metric_open,
 	api_state_open,
 	api_rehearsal_open,
@@ -210,6 +211,7 @@ void script_close(struct script *script)
 	effects_release(&script->effects, script->host);
 	buffer_release(&script->properties);
 	buffer_release(&script->context);
+	buffer_release(&script->kdb);
 	script_state_release(script);
 	problems_release(&script->problems);
 	sources_release(&script->sources);

@@ -155,6 +155,247 @@ function json.decode(text) end
 ---@return T
 function json.array(t) end
 
+-- ---- kdb ----
+
+---@class tidegate.Value of a type that Lua has not; never changes
+---@field type string "int", "symbol", "timestamp", ..., "table", "dictionary", "function", "error", "null"
+---@field atom boolean
+---@field value nil|number|string of an atom or error: what is in it, in the type's own unit
+---@field seconds number? of a time: since 1970 if it has a date
+---@field null boolean
+local Value = {}
+
+---What JSON would make of it: numbers, strings, lists and tables, times as seconds.
+---@return any
+function Value:plain() end
+
+---@class tidegate.Dictionary: tidegate.Value
+---@field keys any
+---@field values any
+local Dictionary = {}
+
+---@param key any symbols are found by a string, too
+---@return any
+function Dictionary:get(key) end
+
+---@class tidegate.Table: tidegate.Value `t[1]` is its first row, by column names
+---@field names string[]
+---@field columns any[]
+local Table = {}
+
+---@param name string
+---@return any
+function Table:column(name) end
+
+---@class tidegate.UpdOptions
+---@field link? tidegate.Link|string default: the default kdb+ link
+---@field ttl? tidegate.seconds what has not left by then expires
+---@field ctx? tidegate.ctx given back to `on_sent` and `on_drop`
+
+kdb = {}
+
+---Queues a row for a kdb+ collector; its table is declared in agent.lua.
+---@param table string
+---@param row table a list in the order of the columns, or a table by their names
+---@param opts? tidegate.UpdOptions
+---@return integer? token
+---@return string? problem "queue full", "no default kdb+ link"
+function kdb.upd(table, row, opts) end
+
+---A message as -8! makes it.
+---@param value any
+---@param opts? { compress: boolean }
+---@return string bytes
+function kdb.encode(value, opts) end
+
+---What -9! reads.
+---@param bytes string
+---@return any value nil: it is no message
+---@return string? problem
+function kdb.decode(bytes) end
+
+---What JSON would make of it.
+---@param value any
+---@return any
+function kdb.plain(value) end
+
+---@param keys any
+---@param values any as many
+---@return tidegate.Dictionary
+function kdb.dictionary(keys, values) end
+
+---@param names string[]
+---@param columns any[] vectors, strings or lists, of equal lengths
+---@return tidegate.Table
+function kdb.table(names, columns) end
+
+---The number as it is encoded, in the type's own unit: `kdb.raw("date", 8767)`.
+---@param type string
+---@param number number
+---@return any
+function kdb.raw(type, number) end
+
+---@param seconds number|number[]|tidegate.Value since 1970
+---@param nanoseconds? integer beyond whole seconds
+---@return tidegate.Value
+function kdb.timestamp(seconds, nanoseconds) end
+
+---@param value boolean|boolean[]|tidegate.Value boolean; a list makes a vector
+---@return boolean|tidegate.Value
+function kdb.boolean(value) end
+
+---@param value string|string[]|tidegate.Value as "8c680a01-5a49-5aab-5a65-d4bfddb6a661"; a list makes a vector
+---@return tidegate.Value
+function kdb.guid(value) end
+
+---@param value integer|integer[]|tidegate.Value 0 to 255; a list makes a vector
+---@return tidegate.Value
+function kdb.byte(value) end
+
+---@param value integer|integer[]|tidegate.Value a list makes a vector
+---@return tidegate.Value
+function kdb.short(value) end
+
+---@param value integer|integer[]|tidegate.Value a list makes a vector
+---@return tidegate.Value
+function kdb.int(value) end
+
+---@param value integer|integer[]|tidegate.Value a list makes a vector
+---@return integer|tidegate.Value
+function kdb.long(value) end
+
+---@param value number|number[]|tidegate.Value a list makes a vector
+---@return tidegate.Value
+function kdb.real(value) end
+
+---@param value number|number[]|tidegate.Value a list makes a vector
+---@return number|tidegate.Value
+function kdb.float(value) end
+
+---@param value string|string[]|tidegate.Value one byte; a list makes a vector
+---@return tidegate.Value
+function kdb.char(value) end
+
+---@param value string|string[]|tidegate.Value a list makes a vector
+---@return string|string[]
+function kdb.string(value) end
+
+---@param value string|string[]|tidegate.Value without NUL; a list makes a vector
+---@return tidegate.Value
+function kdb.symbol(value) end
+
+---@param value number|number[]|tidegate.Value seconds since 1970; a list makes a vector
+---@return tidegate.Value
+function kdb.month(value) end
+
+---@param value number|number[]|tidegate.Value seconds since 1970; a list makes a vector
+---@return tidegate.Value
+function kdb.date(value) end
+
+---@param value number|number[]|tidegate.Value seconds; a list makes a vector
+---@return tidegate.Value
+function kdb.timespan(value) end
+
+---@param value number|number[]|tidegate.Value seconds; a list makes a vector
+---@return tidegate.Value
+function kdb.minute(value) end
+
+---@param value number|number[]|tidegate.Value seconds; a list makes a vector
+---@return tidegate.Value
+function kdb.second(value) end
+
+---@param value number|number[]|tidegate.Value seconds; a list makes a vector
+---@return tidegate.Value
+function kdb.time(value) end
+
+kdb.null = {}
+---@type tidegate.Value
+kdb.null.char = nil
+---@type tidegate.Value
+kdb.null.date = nil
+---@type number
+kdb.null.float = 0
+---@type tidegate.Value
+kdb.null.generic = nil
+---@type tidegate.Value
+kdb.null.guid = nil
+---@type tidegate.Value
+kdb.null.int = nil
+---@type integer
+kdb.null.long = 0
+---@type tidegate.Value
+kdb.null.minute = nil
+---@type tidegate.Value
+kdb.null.month = nil
+---@type tidegate.Value
+kdb.null.real = nil
+---@type tidegate.Value
+kdb.null.second = nil
+---@type tidegate.Value
+kdb.null.short = nil
+---@type string
+kdb.null.string = ""
+---@type tidegate.Value
+kdb.null.symbol = nil
+---@type tidegate.Value
+kdb.null.time = nil
+---@type tidegate.Value
+kdb.null.timespan = nil
+---@type tidegate.Value
+kdb.null.timestamp = nil
+
+kdb.inf = {}
+---@type tidegate.Value
+kdb.inf.date = nil
+---@type number
+kdb.inf.float = 0
+---@type tidegate.Value
+kdb.inf.int = nil
+---@type integer
+kdb.inf.long = 0
+---@type tidegate.Value
+kdb.inf.minute = nil
+---@type tidegate.Value
+kdb.inf.month = nil
+---@type tidegate.Value
+kdb.inf.real = nil
+---@type tidegate.Value
+kdb.inf.second = nil
+---@type tidegate.Value
+kdb.inf.short = nil
+---@type tidegate.Value
+kdb.inf.time = nil
+---@type tidegate.Value
+kdb.inf.timespan = nil
+---@type tidegate.Value
+kdb.inf.timestamp = nil
+
+kdb.ninf = {}
+---@type tidegate.Value
+kdb.ninf.date = nil
+---@type number
+kdb.ninf.float = 0
+---@type tidegate.Value
+kdb.ninf.int = nil
+---@type integer
+kdb.ninf.long = 0
+---@type tidegate.Value
+kdb.ninf.minute = nil
+---@type tidegate.Value
+kdb.ninf.month = nil
+---@type tidegate.Value
+kdb.ninf.real = nil
+---@type tidegate.Value
+kdb.ninf.second = nil
+---@type tidegate.Value
+kdb.ninf.short = nil
+---@type tidegate.Value
+kdb.ninf.time = nil
+---@type tidegate.Value
+kdb.ninf.timespan = nil
+---@type tidegate.Value
+kdb.ninf.timestamp = nil
+
 -- ---- metric ----
 
 metric = {}
@@ -298,3 +539,11 @@ function Link:depth() end
 
 ---@return string
 function Link:name() end
+
+---As `kdb.upd`; links for kdb+ have it, and none of pub, sub and their like.
+---@param table string
+---@param row table
+---@param opts? tidegate.UpdOptions
+---@return integer? token
+---@return string? problem
+function Link:upd(table, row, opts) end

@@ -105,6 +105,15 @@ static struct link *default_link(void *arg, enum link_kind kind)
 	return arg;
 }
 
+static const struct link_config *config_of(void *arg, const struct link *link)
+{
+	static const struct link_config config = { .version = 5 };
+
+	(void)arg;
+	(void)link;
+	return &config;
+}
+
 static bool knows(void *arg, const struct link *link)
 {
 	return arg == link;
@@ -246,7 +255,7 @@ static void run_round(const struct candidate *candidate, struct script *script, 
 static void run(const struct candidate *candidate, int rounds, int portions, struct metrics *metrics)
 {
 	struct link link = { 0 };
-	struct script_host host = { .arg = &link, .agent_name = "bench", .metrics = metrics, .link_default = default_link,
+	struct script_host host = { .arg = &link, .agent_name = "bench", .metrics = metrics, .link_default = default_link, .link_config = config_of,
 		                    .link_known = knows, .next_seq = next_seq, .refuses = refuses, .publish = publish };
 	struct script *script = open_script(candidate, &host);
 	lua_State *L = candidate->bare ? open_bare(candidate) : NULL;

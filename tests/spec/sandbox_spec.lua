@@ -14,6 +14,9 @@ local WALK = [[
 		table.insert(lines, table.concat({ ... }, " "))
 	end
 	local function walk(path, value)
+		if value ~= value then
+			return
+		end
 		if not seen[value] then
 			seen[value] = true
 			local mt = getmetatable(value)
@@ -44,6 +47,9 @@ local WALK = [[
 			null = json.null,
 			state = state,
 			array = json.decode("[]"),
+			value = kdb.int(5),
+			dictionary = kdb.dictionary({}, {}),
+			table = kdb.table({ "a" }, { {} }),
 		}
 		for name, object in pairs(objects) do
 			line("object", name, type(object), type(getmetatable(object)))
@@ -166,7 +172,8 @@ describe("what a script can reach", function()
 	it("is values, functions and tables of them", function()
 		for name, kind in pairs(walked().names) do
 			local plain = kind == "function" or kind == "table" or kind == "string" or kind == "number"
-			assert(plain or name == "json.null", name .. ": " .. kind)
+			local typed = name:find("^kdb%.%l+%.") and kind == "userdata"
+			assert(plain or typed or name == "json.null", name .. ": " .. kind)
 		end
 	end)
 
@@ -176,7 +183,8 @@ describe("what a script can reach", function()
 		for path, kind in pairs(walked().metatables) do
 			assert(kind ~= "table" or walked().names[path] == "string", path .. " has a metatable that is a table")
 		end
-		assert.same({ "array", "counter", "gauge", "link", "null", "state", "timer" }, keys(walked().objects))
+		assert.same({ "array", "counter", "dictionary", "gauge", "link", "null", "state", "table", "timer", "value" },
+			keys(walked().objects))
 		for name, kind in pairs(walked().objects) do
 			assert.equal("string", kind, name)
 		end
