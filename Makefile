@@ -52,7 +52,7 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/metrics.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/pattern.c \
                 agent/place.c agent/play.c agent/poison.c agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c agent/redelivery.c \
-                agent/reload.c agent/report.c agent/retry.c agent/route.c agent/run.c agent/sandbox.c agent/script.c \
+                agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c agent/script.c \
                 agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c agent/sources.c \
                 agent/state_table.c agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c \
                 agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c agent/value.c agent/value_run.c

@@ -11,9 +11,11 @@
 #include "log.h"
 #include "metrics.h"
 #include "play.h"
+#include "row_text.h"
 #include "run.h"
 #include "utf8.h"
 
+#define ROW_MAX 400 /* bytes of a row, for people */
 #define INDENT "                          " /* of lines that go on, for people */
 
 struct entry {
@@ -33,6 +35,8 @@ struct entry {
 	struct bytes key, value;  /* of state, see agent/value.h; no value: it is gone */
 	const struct metric *metric;
 	const char *where;        /* of an error */
+	struct bytes row;         /* for a kdb+ link, of the table that is its topic */
+	const struct kdb_table *table;
 };
 
 static struct bytes bytes_of(const char *text)
@@ -78,7 +82,9 @@ static void print_json(struct transcript *transcript, const struct entry *entry)
 	}
 	put_text(object, "link", entry->link);
 	if (entry->topic.data)
-		jsonl_put_bytes(object, "topic", entry->topic);
+		jsonl_put_bytes(object, entry->row.data ? "table" : "topic", entry->topic);
+	if (entry->row.data)
+		json_object_set_new(object, "row", row_json(entry->row, entry->table));
 	if (entry->has_payload)
 		jsonl_put_bytes(object, "payload", entry->payload);
 	if (entry->has_qos)
@@ -205,6 +211,15 @@ static void print_metric(FILE *out, const struct metric *metric)
 	fprintf(out, " %.15g", metric->value);
 }
 
+static void print_row(FILE *out, const struct entry *entry)
+{
+	struct buffer text = {0};
+
+	if (row_print(entry->row, &text, ROW_MAX) == 0)
+		fprintf(out, " %.*s", (int)text.size, text.data);
+	buffer_release(&text);
+}
+
 static void print_plain(struct transcript *transcript, const struct entry *entry)
 {
 	FILE *out = transcript->out;
@@ -222,6 +237,8 @@ static void print_plain(struct transcript *transcript, const struct entry *entry
 	if (entry->has_payload && entry->payload.size == 0)
 		fputs("(empty)", out);
 	print_text(out, entry->payload, false);
+	if (entry->row.data)
+		print_row(out, entry);
 	if (entry->key.size > 0)
 		print_key(out, entry);
 	if (entry->metric)
@@ -274,11 +291,24 @@ static struct entry message_entry(const char *event, const char *link, const str
 	};
 }
 
+static struct entry row_entry(const struct link *link, const struct message *message)
+{
+	struct entry entry = message_entry("upd", link_name(link), message);
+
+	entry.row = message->payload;
+	entry.table = kdb_table_named(&link_config(link)->kdb, message->topic.data); /* an effect's topic ends in NUL */
+	entry.payload = (struct bytes){NULL, 0};
+	entry.has_payload = entry.has_qos = false;
+	return entry;
+}
+
 static void on_publish(void *arg, struct link *link, const struct message *message)
 {
 	struct transcript *transcript = transcript_of(arg);
 	struct entry entry = message_entry("publish", link_name(link), message);
 
+	if (link_config(link)->kind == LINK_KDB)
+		entry = row_entry(link, message);
 	print(transcript, &entry);
 	transcript->host.publish(arg, link, message);
 }

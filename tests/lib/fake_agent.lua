@@ -8,7 +8,8 @@
 --	agent:advance(60)
 --	agent.published[1].topic
 --
--- Fields: `time`, `published` (topic, payload, options, time), `logged` (level, text,
+-- Fields: `time`, `published` (topic, payload, options, time), `rows` (table, row, options,
+-- time), `logged` (level, text,
 -- time), `errors` (texts), `metrics` (name or name{label="value"} → number), `env` (the
 -- script's globals).
 local cjson = require "cjson"
@@ -64,6 +65,18 @@ local function give_mqtt(self)
 		end,
 		sub = function()
 			return true
+		end,
+	}
+end
+
+-- Rows as they were given: no types are declared here.
+local function give_kdb(self)
+	self.env.kdb = {
+		upd = function(name, row, options)
+			assert(type(name) == "string", "table")
+			assert(type(row) == "table", "row")
+			table.insert(self.rows, { table = name, row = row, options = options or {}, time = self.time })
+			return #self.rows
 		end,
 	}
 end
@@ -169,12 +182,13 @@ function M.new(options)
 	local time = options.time or 1000
 	local self = setmetatable({
 		time = time, started = time, state = fake_state.new(options.state), env = {}, modules = {}, handlers = {},
-		timers = {}, timers_made = 0, published = {}, logged = {}, errors = {}, metrics = {},
+		timers = {}, timers_made = 0, published = {}, rows = {}, logged = {}, errors = {}, metrics = {},
 	}, M)
 	give_base(self)
 	give_time(self)
 	give_log(self)
 	give_mqtt(self)
+	give_kdb(self)
 	give_metric(self)
 	return self
 end
@@ -195,12 +209,15 @@ function M:call(fn, ...)
 	if not fn then
 		return true
 	end
-	local before, published = fake_state.plain(self.state), #self.published
+	local before, published, rows = fake_state.plain(self.state), #self.published, #self.rows
 	local ok, message = xpcall(fn, debug.traceback, ...)
 	if not ok then
 		fake_state.restore(self.state, before)
 		for i = #self.published, published + 1, -1 do
 			self.published[i] = nil
+		end
+		for i = #self.rows, rows + 1, -1 do
+			self.rows[i] = nil
 		end
 		table.insert(self.errors, message)
 	end

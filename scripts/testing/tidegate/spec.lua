@@ -194,7 +194,7 @@ local function metric_name(event)
 	return event.name .. (labels[1] and "{" .. table.concat(labels, ",") .. "}" or "")
 end
 
-local lists = { publish = "published", log = "logs", error = "errors", drop = "dropped", sent = "sent",
+local lists = { publish = "published", upd = "rows", log = "logs", error = "errors", drop = "dropped", sent = "sent",
 	subscribe = "subscribed", unsubscribe = "unsubscribed", connect = "connected", disconnect = "disconnected" }
 
 local function empty_results()
@@ -272,6 +272,7 @@ local metatable = {
 --
 -- Results, each a list in order unless it says otherwise; `at` in each entry is the time:
 --   published     messages: topic, payload, link, qos, retain, ttl, priority, ctx, properties
+--   rows          rows for kdb+ links: table, row (by column names), link, ttl, ctx; times are texts as q writes them
 --   sent, dropped what became of them: link, topic; reason
 --   logs          level, text
 --   errors        where, text
