@@ -45,9 +45,10 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
                 agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/drops.c agent/effects.c \
                 agent/forward.c agent/hangup.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
-                agent/kdb_call.c agent/kdb_compress.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_print.c \
-                agent/kdb_read.c agent/kdb_time.c \
-                agent/kdb_access.c agent/kdb_coerce.c agent/kdb_plain.c agent/kdb_row.c agent/kdb_value.c \
+                agent/kdb.c agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c \
+                agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c \
+                agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c agent/kdb_socket.c agent/kdb_time.c \
+                agent/kdb_value.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
                 agent/metrics.c agent/mqtt.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/pattern.c \
@@ -60,7 +61,8 @@ STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test
 SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric test_script_mqtt test_script_state \
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
-                test_control test_forward test_hangup test_json test_kdb_compress test_kdb_ipc test_kdb_time test_library test_link test_log test_losses \
+                test_control test_forward test_hangup test_json test_kdb_batch test_kdb_calls test_kdb_compress \
+                test_kdb_errors test_kdb_ipc test_kdb_time test_library test_link test_log test_losses \
                 test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
                 test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)

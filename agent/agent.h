@@ -55,7 +55,7 @@ struct agent {
 	struct metrics *metrics; /* the scripts' */
 	struct script_host host;
 
-	const struct transport_ops *transport;
+	const struct transport_ops *transport; /* of all links, simulated; NULL: each its own */
 	const struct rehearsal *rehearsal; /* NULL: this is for real */
 	const struct observer *observer;   /* NULL: nobody looks on */
 	struct recorder *recorder;         /* NULL: nothing is recorded */

@@ -126,10 +126,11 @@ static void print_list(const struct result *result)
 
 	for (size_t i = 0; i < n; i++) {
 		const json_t *line = json_array_get(result->lines, i);
+		const char *script = line_string(line, "script"); /* empty: a row that link could not deliver */
 
 		table_cell(table, "%lld", line_integer(line, "id"));
 		table_cell(table, "%s", text_time(line_number(line, "time")).string);
-		table_cell(table, "%s", line_string(line, "script"));
+		table_cell(table, "%s%s", *script ? "" : "link ", *script ? script : line_string(line, "link"));
 		table_cell(table, "%s", line_string(line, "topic"));
 		table_cell(table, "%s", line_string(line, "reason"));
 	}
@@ -145,8 +146,11 @@ static void print_letter(const struct result *result)
 	            line_truth(line, "retry") ? ", retried when the agent starts" : "");
 	text_printf("received     %s on link %s, QoS %lld%s\n", text_time(line_number(line, "time")).string,
 	            line_string(line, "link"), line_integer(line, "qos"), line_truth(line, "retain") ? ", retained" : "");
-	text_printf("script       %s, failed %lld time%s\n", line_string(line, "script"), line_integer(line, "tries"),
-	            line_integer(line, "tries") == 1 ? "" : "s");
+	if (*line_string(line, "script"))
+		text_printf("script       %s, failed %lld time%s\n", line_string(line, "script"), line_integer(line, "tries"),
+		            line_integer(line, "tries") == 1 ? "" : "s");
+	else
+		text_printf("row          that the collector of link %s did not take\n", line_string(line, "link"));
 	text_printf("reason       %s\n", line_string(line, "reason"));
 	text_printf("topic        %s\n", line_string(line, "topic"));
 	text_printf("payload      %lld byte%s\n", line_integer(line, "bytes"), line_integer(line, "bytes") == 1 ? "" : "s");

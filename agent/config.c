@@ -335,6 +335,9 @@ static void read_config(struct reader *reader, struct config *config)
 	read_fields(reader, config_fields, config);
 	read_at(reader, "links", config, read_links);
 	read_at(reader, "scripts", config, read_scripts);
+	for (size_t i = 0; i < config->n_links; i++) /* what was sent once has the same number after a kill */
+		if (config->links[i].kdb.exactly_once)
+			config->linger_ms = 0;
 	if (!reader_has(reader, "links") && !reader_has(reader, "scripts"))
 		reader_problem(reader, "expected `links` or `scripts`");
 	size_t mark = reader_enter(reader, "store");

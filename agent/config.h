@@ -100,6 +100,8 @@ struct kdb_config {
 	int64_t late_after_ms; /* 0: rows are never late */
 	char *late_call;       /* where rows older than that go; NULL: none are */
 	bool check_meta, compress;
+	char *agent; /* what the collector knows us by, and the store's instance as a guid: */
+	unsigned char instance[16]; /* whoever opens the link fills them */
 };
 
 /* The table of that name, or NULL. */
@@ -145,7 +147,7 @@ struct config {
 	size_t n_scripts;
 	char *store_path;
 	enum store_durability durability;
-	int64_t linger_ms;
+	int64_t linger_ms; /* 0 if a link is exactly_once */
 	size_t memory_bytes; /* limits.memory of each script */
 	int64_t call_ms;     /* limits.call: CPU time of one handler call */
 	size_t state_bytes;  /* limits.state: of what each script keeps, encoded */

@@ -314,5 +314,6 @@ void kdb_config_release(struct kdb_config *kdb)
 	free(kdb->retry_errors);
 	free(kdb->call);
 	free(kdb->late_call);
+	free(kdb->agent);
 	*kdb = (struct kdb_config){0};
 }

@@ -82,12 +82,15 @@ static void retry_later(struct link *link, const char *problem)
 {
 	bool tell = retry_worth_telling(&link->retry, problem);
 	char peer[160];
-	int64_t delay_ms;
+	int64_t delay_ms, patience_ms;
 
 	describe_peer(link, peer, sizeof peer);
 	snprintf(link->problem, sizeof link->problem, "%s", problem);
+	patience_ms = link->ops->patience_ms ? link->ops->patience_ms(link->transport) : 0;
 	delay_ms = retry_failed(&link->retry, link->config->n_urls, link->config->reconnect_min_ms,
 	                        link->config->reconnect_max_ms);
+	if (link->retry.url == 0 && delay_ms < patience_ms)
+		delay_ms = patience_ms;
 	if (tell)
 		log_warn(link->component, "cannot connect to %s: %s; retry in %.1f s", peer, problem,
 		         (double)delay_ms / 1000);
@@ -157,8 +160,11 @@ static void go_up(struct link *link)
 	retry_up(&link->retry);
 	describe_peer(link, peer, sizeof peer);
 	subscriptions_greeted(&link->subscriptions, peer, link->greeting.session_present);
-	log_info(link->component, "connected peer=%s session=%s", peer,
-	         link->greeting.session_present ? "present" : "new");
+	if (link->config->kind == LINK_KDB)
+		log_info(link->component, "connected peer=%s", peer);
+	else
+		log_info(link->component, "connected peer=%s session=%s", peer,
+		         link->greeting.session_present ? "present" : "new");
 	link->events->up(link->arg, link);
 }
 
@@ -184,6 +190,7 @@ void connection_down(struct link *link, const char *reason)
 	loop_timer_cancel(link->loop, &link->deadline);
 	loop_timer_cancel(link->loop, &link->tick);
 	loop_timer_cancel(link->loop, &link->rest);
+	loop_timer_cancel(link->loop, &link->due);
 	link->unread = false;
 	end_connection(link);
 	if (link->stopping) {
@@ -240,17 +247,20 @@ static void on_rest(void *arg)
 		read_some(link);
 }
 
+/* A kdb+ link waits for replies to calls, not to rows, and knows itself for how long. */
 static void on_tick(void *arg)
 {
 	struct link *link = arg;
+	bool is_kdb = link->config->kind == LINK_KDB;
 	char err[256];
 
 	loop_timer_set(link->loop, &link->tick, loop_now_ms(link->loop) + tick_ms(link));
 	if (link->hold != LINK_FLOWS)
 		return;
 	if (link->ops->tick(link->transport, err, sizeof err) < 0) {
+		link->stats.stalls += is_kdb;
 		connection_down(link, err);
-	} else if (link->state == UP && link->in_flight > 0 &&
+	} else if (link->state == UP && link->in_flight > 0 && !is_kdb &&
 	           loop_now_ms(link->loop) - link->progress_ms > link->config->ack_timeout_ms) {
 		link->stats.stalls++;
 		connection_down(link, "no acknowledgement within ack_timeout");
@@ -277,6 +287,7 @@ void connection_init(struct link *link)
 	link->deadline = (struct loop_timer){.fire = on_deadline, .arg = link};
 	link->tick = (struct loop_timer){.fire = on_tick, .arg = link};
 	link->rest = (struct loop_timer){.fire = on_rest, .arg = link};
+	link->due = (struct loop_timer){.fire = on_tick, .arg = link}; /* and the flush at the end of the turn writes */
 	if (!clock_simulated())
 		link->retry.random = (unsigned)clock_monotonic_ms() ^ (unsigned)getpid() ^ (unsigned)(uintptr_t)link;
 }

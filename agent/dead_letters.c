@@ -14,6 +14,7 @@
 #include "log.h"
 #include "log_limit.h"
 #include "poison.h"
+#include "queue.h"
 #include "script.h"
 #include "store.h"
 
@@ -79,12 +80,10 @@ void dead_letters_running(void *arg, const struct script *script, const char *ha
 
 /* ---- messages ---- */
 
-static void log_letter(struct agent *agent, const struct script *script, uint64_t id, unsigned lost)
+static void log_letter(struct agent *agent, const char *component, uint64_t id, unsigned lost)
 {
-	char component[120];
 	uint64_t earlier;
 
-	snprintf(component, sizeof component, "script %s", script_name(script));
 	if (log_limit_allows(&agent->letters_logged, clock_monotonic_ms(), &earlier))
 		log_warn(component, "the message is dead letter %" PRIu64, id);
 	if (earlier > 0)
@@ -107,13 +106,38 @@ static bool keep(struct agent *agent, const struct script *script, const char *l
 	        .qos = message->qos,
 	        .retain = message->retain,
 	};
+	char component[120];
 	unsigned lost;
 	uint64_t id = dead_add(agent->dead, &letter, &lost);
 
 	if (id == 0)
 		return false;
 	custody_brought(agent, id);
-	log_letter(agent, script, id, lost);
+	snprintf(component, sizeof component, "script %s", script_name(script));
+	log_letter(agent, component, id, lost);
+	return true;
+}
+
+bool dead_letters_keep_row(struct agent *agent, const struct route *route, const struct message *message,
+                           const char *reason)
+{
+	struct dead_letter letter = {
+	        .link = link_name(route->link),
+	        .script = "",
+	        .reason = reason,
+	        .topic = message->topic,
+	        .payload = message->payload,
+	        .time_ms = message->time_ms,
+	        .qos = message->qos,
+	};
+	char component[120];
+	unsigned lost;
+	uint64_t id = dead_add(agent->dead, &letter, &lost);
+
+	if (id == 0)
+		return false;
+	snprintf(component, sizeof component, "link %s", letter.link);
+	log_letter(agent, component, id, lost);
 	return true;
 }
 
@@ -176,6 +200,33 @@ static const char *run_letter(struct agent *agent, struct agent_script *place, c
 	return !reason && agent->out_of_memory ? "out of memory" : reason;
 }
 
+/* As new, but of the time it was made. */
+static enum dead_retry queue_row(struct agent *agent, const struct dead_letter *letter, char *why, size_t why_size)
+{
+	struct route *route = route_named(agent, letter->link);
+	int64_t age_ms = clock_age_ms(&agent->clock), since_ms = clock_wall_ms() - letter->time_ms;
+	struct message message = {
+	        .topic = letter->topic,
+	        .payload = letter->payload,
+	        .time_ms = letter->time_ms,
+	        .age_ms = since_ms >= 0 && since_ms < age_ms ? age_ms - since_ms : 0,
+	        .qos = 1,
+	};
+
+	if (!route || route->kind != LINK_KDB || route->standing == ROUTE_FORGOTTEN) {
+		snprintf(why, why_size, "there is no kdb+ link %s", letter->link);
+		return DEAD_NO_SCRIPT;
+	}
+	message.seq = store_next_seq(agent->store);
+	if (queue_push(route->queue, &message) != QUEUE_OK) {
+		snprintf(why, why_size, "the queue of link %s is full", letter->link);
+		return DEAD_FAILED;
+	}
+	loop_again(agent->loop);
+	dead_remove(agent->dead, letter->id);
+	return DEAD_HANDLED;
+}
+
 enum dead_retry dead_letters_retry(struct agent *agent, uint64_t id, char *why, size_t why_size)
 {
 	const struct dead_letter *letter = dead_get(agent->dead, id);
@@ -186,6 +237,8 @@ enum dead_retry dead_letters_retry(struct agent *agent, uint64_t id, char *why, 
 		snprintf(why, why_size, dead_known(agent->dead, id) ? "cannot be read now" : "no such dead letter");
 		return DEAD_UNKNOWN;
 	}
+	if (!*letter->script)
+		return queue_row(agent, letter, why, why_size);
 	if (!place) {
 		snprintf(why, why_size, "script %s is not loaded", letter->script);
 		return DEAD_NO_SCRIPT;

@@ -38,7 +38,8 @@ struct forward {
 	const struct forward_events *events;
 	bool (*wants_fate)(void *arg, uint32_t origin);
 	void *arg;
-	struct flight *flights; /* in order of sending */
+	struct flight *flights; /* in order of sending; in the `room` for `size` of them */
+	struct flight *room;
 	size_t n, size;
 	uint64_t *again; /* refused for now, or forgotten by the transport; in order of seq */
 	size_t n_again, again_size;
@@ -77,7 +78,7 @@ void forward_close(struct forward *forward)
 {
 	if (!forward)
 		return;
-	free(forward->flights);
+	free(forward->room);
 	free(forward->again);
 	receipts_release(&forward->receipts);
 	buffer_release(&forward->envelope);
@@ -127,12 +128,23 @@ static int grow(void **items, size_t n, size_t *size, size_t item_size)
 	return 0;
 }
 
+/* What has left at the front makes room at the end, when that is as much as is moved for it. */
 static bool reserve_flight(struct forward *forward)
 {
-	void *flights = forward->flights;
-	bool ok = grow(&flights, forward->n, &forward->size, sizeof forward->flights[0]) == 0;
+	size_t ahead = (size_t)(forward->flights - forward->room);
+	void *room = forward->room;
+	bool ok = true;
 
-	forward->flights = flights;
+	if (ahead + forward->n < forward->size)
+		return true;
+	if (ahead > 0 && ahead >= forward->n) {
+		memmove(forward->room, forward->flights, forward->n * sizeof forward->flights[0]);
+		ahead = 0;
+	} else {
+		ok = grow(&room, forward->size, &forward->size, sizeof forward->flights[0]) == 0;
+	}
+	forward->room = room;
+	forward->flights = forward->room + ahead;
 	return ok;
 }
 
@@ -142,6 +154,10 @@ static bool take_flight(struct forward *forward, int handle, struct flight *take
 		if (forward->flights[i].handle == handle) {
 			*taken = forward->flights[i];
 			forward->n--;
+			if (i == 0) { /* mostly: peers acknowledge in order */
+				forward->flights++;
+				return true;
+			}
 			memmove(&forward->flights[i], &forward->flights[i + 1], (forward->n - i) * sizeof forward->flights[0]);
 			return true;
 		}
@@ -588,7 +604,7 @@ void forward_lost(struct forward *forward, int64_t now_ms)
 
 	queue_line_up(forward->queue);
 	line_of(forward, &first, &last);
-	if (first == UINT64_MAX)
+	if (first == UINT64_MAX || forward->policy.finds_guilty)
 		return;
 	how = link_hung_up(forward->link);
 	switch (hangup_lost(&forward->hangup, first, last, how != NO_HANG_UP, how == HANG_UP, now_ms)) {

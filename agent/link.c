@@ -55,6 +55,8 @@ static int adopt(struct link *link, struct link_config *config, char *err, size_
 	if (config->n_urls == 0)
 		return 0;
 	link->transport = link->ops->open(link->ops, config, &connection_events, link, err, err_size);
+	if (link->transport && link->note && link->ops->restore && link->ops->restore(link->transport, link->note) < 0)
+		log_warn(link->component, "what was noted of its calls is lost: %s", link->note);
 	return link->transport ? 0 : -1;
 }
 
@@ -65,6 +67,7 @@ static void discard_transport(struct link *link)
 	loop_timer_cancel(link->loop, &link->deadline);
 	loop_timer_cancel(link->loop, &link->tick);
 	loop_timer_cancel(link->loop, &link->rest);
+	loop_timer_cancel(link->loop, &link->due);
 	link->unread = false;
 	loop_unwatch(link->loop, &link->socket);
 	if (link->attempt) {
@@ -124,6 +127,7 @@ void link_close(struct link *link)
 	free(link->discarded);
 	subscriptions_release(&link->subscriptions);
 	redelivery_close(link->redelivery);
+	free(link->note);
 	free(link->name);
 	free(link);
 }
@@ -240,6 +244,8 @@ int link_window(const struct link *link)
 {
 	int window = link->config->window;
 
+	if (link->config->kind == LINK_KDB) /* of batches, and one is filled meanwhile */
+		return (window + 1) * (int)link->config->kdb.batch_rows;
 	return link->greeting.receive_maximum > 0 && link->greeting.receive_maximum < window
 	               ? link->greeting.receive_maximum
 	               : window;
@@ -444,6 +450,55 @@ static void settle_subscriptions(struct link *link)
 	}
 }
 
+int link_restore(struct link *link, const char *note)
+{
+	free(link->note);
+	link->note = strdup(note);
+	if (!link->note)
+		return -1;
+	return link->transport && link->ops->restore ? link->ops->restore(link->transport, note) : 0;
+}
+
+static void take_note(struct link *link, char *note)
+{
+	if (link->events->note(link->arg, link, note) < 0) {
+		log_warn(link->component, "out of memory: a call waits");
+		free(note);
+		return;
+	}
+	free(link->note);
+	link->note = note;
+	link->unnoted = true;
+	loop_again(link->loop);
+}
+
+/* A note is made in one turn, committed in the next, and then it may be acted upon. */
+static void settle_note(struct link *link)
+{
+	char *note;
+
+	if (link->unnoted && link->events->noted(link->arg, link)) {
+		link->unnoted = false;
+		link->ops->noted(link->transport);
+	}
+	note = link->ops->note(link->transport);
+	if (note && link->unnoted && strcmp(note, link->note) == 0)
+		free(note);
+	else if (note)
+		take_note(link, note);
+}
+
+/* When the transport wants to be asked again. */
+static void arm_due(struct link *link)
+{
+	int64_t due_ms = link->ops->due_ms(link->transport);
+
+	if (due_ms == INT64_MAX)
+		loop_timer_cancel(link->loop, &link->due);
+	else
+		loop_timer_set(link->loop, &link->due, due_ms);
+}
+
 void link_flush(struct link *link)
 {
 	char err[256];
@@ -454,6 +509,8 @@ void link_flush(struct link *link)
 		reconfigure(link);
 	if (link->state == UP && !link->stopping)
 		settle_subscriptions(link);
+	if (link->state == UP && link->ops->note)
+		settle_note(link);
 	if (link->stopping)
 		settle_stop(link);
 	if (link->state < GREETING)
@@ -463,4 +520,6 @@ void link_flush(struct link *link)
 		return;
 	}
 	link->socket.events = link->ops->wants_write(link->transport) ? POLLIN | POLLOUT : POLLIN;
+	if (link->ops->due_ms)
+		arm_due(link);
 }

@@ -97,9 +97,18 @@ struct transport_ops {
 	int (*read)(void *transport, size_t max_messages, int64_t max_ms, char *err, size_t err_size);
 	int (*write)(void *transport, char *err, size_t err_size); /* 0, or -1: gone */
 	int (*tick)(void *transport, char *err, size_t err_size);  /* keepalive; 0, or -1: gone */
+	/* When, on clock_monotonic_ms(), tick() and write() have something to do though nothing happens, or
+	 * INT64_MAX. NULL: never; tick() is called now and then anyway. */
+	int64_t (*due_ms)(void *transport);
 	/* The message's expires_ms is how long it may still wait, 0 for ever. */
 	enum send_result (*send)(void *transport, const struct message *message, int *handle, char *reason,
 	                         size_t reason_size);
+	/* Asked before each write() while up: a text that must be durable before more is written than what
+	 * noted() has been called for, to free(); or NULL, nothing new. restore() gives the last one to a
+	 * new transport, of this process or another; 0 or -1. All three NULL: there is never any. */
+	char *(*note)(void *transport);
+	void (*noted)(void *transport);
+	int (*restore)(void *transport, const char *note);
 	int (*subscribe)(void *transport, const struct subscription *subscription, int *handle);
 	int (*unsubscribe)(void *transport, const char *filter, int *handle);
 	void (*goodbye)(void *transport); /* queues a polite end; write() sends it */
@@ -108,6 +117,8 @@ struct transport_ops {
 	 * handles given out before mean nothing now. */
 	bool (*abort)(void *transport, enum in_flight in_flight);
 	enum hang_up (*hung_up)(void *transport); /* how the last connection ended */
+	/* The next attempt at this URL is not due before that, as we were refused there; 0: as always. NULL: 0. */
+	int64_t (*patience_ms)(void *transport);
 };
 
 /* Upward calls of a link; the composition root implements them. `link` is the
@@ -128,6 +139,9 @@ struct link_events {
 	void (*forgotten)(void *arg, struct link *link);
 	/* link_session() has changed; it must be durable when the next flush begins. */
 	void (*session)(void *arg, struct link *link);
+	/* A transport's note, see there. 0, or -1: no memory, again later. */
+	int (*note)(void *arg, struct link *link, const char *text);
+	bool (*noted)(void *arg, struct link *link); /* the last one is durable */
 };
 
 struct link_stats {
@@ -233,6 +247,9 @@ void link_unsubscribe_script(struct link *link, const char *filter);
  * is exhausted. */
 char *link_session(struct link *link);
 int link_set_session(struct link *link, const char *session);
+
+/* The transport's note that an earlier process left. -1: no memory, or it is none. */
+int link_restore(struct link *link, const char *note);
 
 /* Step "acknowledge": writes whatever waits. */
 void link_flush(struct link *link);

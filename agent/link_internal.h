@@ -43,6 +43,9 @@ struct link {
 	struct loop_watch socket, attempt_done;
 	struct loop_timer retry_timer, deadline, tick;
 	struct loop_timer rest; /* while `unread` */
+	struct loop_timer due;  /* what the transport waits for */
+	char *note;             /* the transport's, NULL: none yet; */
+	bool unnoted;           /* it is not known to be durable */
 	struct subscriptions subscriptions;
 	struct redelivery *redelivery; /* NULL: nothing is recognised */
 	struct link_stats stats;

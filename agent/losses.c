@@ -155,13 +155,20 @@ static int queue_report(void *arg, const struct loss *loss)
 	return result;
 }
 
+/* A kdb+ link takes nothing but rows: the default MQTT link tells of its losses, if there is one. */
+static struct route *carrier_of(const struct agent *agent, struct route *route)
+{
+	return route->kind == LINK_KDB ? agent->default_routes[LINK_MQTT] : route;
+}
+
 void losses_report(struct agent *agent, struct route *route)
 {
-	struct reporting reporting = {.agent = agent, .route = route};
+	struct route *carrier = carrier_of(agent, route);
+	struct reporting reporting = {.agent = agent, .route = carrier};
 
-	if (!ledger_unreported(agent->ledger, link_name(route->link)))
+	if (!carrier || !ledger_unreported(agent->ledger, link_name(route->link)))
 		return;
-	if (queue_has_reports(route->queue)) { /* one after the other: so there are not more of them than of records */
+	if (queue_has_reports(carrier->queue)) { /* one after the other: so there are not more of them than of records */
 		report_later(agent);
 		return;
 	}

@@ -10,9 +10,11 @@
 #include "agent.h"
 #include "dead_letters.h"
 #include "forward.h"
+#include "kdb.h"
 #include "link.h"
 #include "log.h"
 #include "losses.h"
+#include "mqtt.h"
 #include "observer.h"
 #include "queue.h"
 #include "store.h"
@@ -201,6 +203,22 @@ static void on_session(void *arg, struct link *link)
 	free(text);
 }
 
+static int on_note(void *arg, struct link *link, const char *text)
+{
+	char name[128];
+
+	note_name(link, STORE_NOTE_SENDING, name, sizeof name);
+	return store_set_note(((struct agent *)arg)->store, name, text);
+}
+
+static bool on_noted(void *arg, struct link *link)
+{
+	char name[128];
+
+	note_name(link, STORE_NOTE_SENDING, name, sizeof name);
+	return store_noted(((struct agent *)arg)->store, name);
+}
+
 static const struct link_events link_events = {
         .up = on_up,
         .down = on_down,
@@ -212,6 +230,8 @@ static const struct link_events link_events = {
         .remembered = on_remembered,
         .forgotten = on_forgotten,
         .session = on_session,
+        .note = on_note,
+        .noted = on_noted,
 };
 
 /* ---- what became of a message ---- */
@@ -231,12 +251,15 @@ static void on_sent(void *arg, struct forward *forward, uint64_t seq, const stru
 		script_sent(script, seq, link_name(forward_link(forward)), message->context);
 }
 
+/* A row that a collector does not take is kept for the owner. */
 static void on_dropped(void *arg, struct forward *forward, uint64_t seq, const struct message *message,
                        const char *reason)
 {
 	struct script *script = message ? agent_script_of(arg, message->origin) : NULL;
+	struct route *route = route_of(arg, forward_link(forward));
 
-	losses_add(arg, route_of(arg, forward_link(forward)), seq, message, reason);
+	if (route->kind != LINK_KDB || !message || !dead_letters_keep_row(arg, route, message, reason))
+		losses_add(arg, route, seq, message, reason);
 	if (script)
 		script_drop(script, seq, link_name(forward_link(forward)), reason, message->context);
 	loop_again(((struct agent *)arg)->loop);
@@ -310,6 +333,18 @@ static void restore_session(struct agent *agent, struct link *link)
 	free(text);
 }
 
+/* Where the calls of an earlier process ended, of which it is not known whether they were applied. */
+static void restore_note(struct agent *agent, struct link *link)
+{
+	char name[128], *text;
+
+	note_name(link, STORE_NOTE_SENDING, name, sizeof name);
+	text = store_note(agent->store, name);
+	if (text && link_restore(link, text) < 0)
+		log_warn("agent", "link %s: what was noted of its calls cannot be used: %s", link_name(link), text);
+	free(text);
+}
+
 /* Strict mode: what is acknowledged is on disk, so what comes again can be told. */
 static void recognise(struct agent *agent, struct link *link)
 {
@@ -345,11 +380,30 @@ void route_start(struct route *route)
 
 /* ---- what changes ---- */
 
+/* What a kdb+ collector knows us by. */
+static int sign(const struct agent *agent, struct link_config *config)
+{
+	const char *instance = store_instance(agent->store);
+
+	if (config->kind != LINK_KDB)
+		return 0;
+	free(config->kdb.agent);
+	config->kdb.agent = strdup(agent->config->name);
+	for (size_t i = 0; i < sizeof config->kdb.instance; i++) {
+		const char digits[3] = {instance[2 * i], instance[2 * i + 1]};
+
+		config->kdb.instance[i] = (unsigned char)strtoul(digits, NULL, 16);
+	}
+	return config->kdb.agent ? 0 : -1;
+}
+
 void route_configure(struct route *route, struct link_config *config)
 {
 	route->standing = ROUTE_SETTLED;
 	route->abandoned = false;
 	route_set_policy(route, config);
+	if (sign(route->agent, config) < 0)
+		log_error("agent", "link %s: out of memory: the collector will not know who sends", link_name(route->link));
 	link_configure(route->link, config);
 }
 
@@ -408,17 +462,26 @@ void route_set_policy(struct route *route, const struct link_config *config)
 {
 	const struct queue_config *policy = &config->queue;
 	bool end_to_end = config->ack_topic && !route->agent->rehearsal;
+	bool strict = route->agent->custody.strict || config->kdb.exactly_once;
 
 	route->policy = *policy;
 	queue_set_limits(route->queue, (struct queue_limits){.max_messages = (uint64_t)policy->max_messages,
 	                                                     .max_bytes = (uint64_t)policy->max_bytes,
 	                                                     .overflow = policy->overflow});
-	forward_set_policy(route->forward, (struct forward_policy){.strict = route->agent->custody.strict,
+	forward_set_policy(route->forward, (struct forward_policy){.strict = strict,
 	                                                           .live_first = policy->live_first,
 	                                                           .rate = policy->rate,
+	                                                           .finds_guilty = route->kind == LINK_KDB,
 	                                                           .instance = end_to_end ? store_instance(route->agent->store) : NULL,
 	                                                           .ack_window = (size_t)config->ack_window,
 	                                                           .ack_timeout_ms = config->ack_timeout_ms});
+}
+
+static const struct transport_ops *transport_for(const struct agent *agent, const struct link_config *config)
+{
+	if (agent->transport)
+		return agent->transport;
+	return config->kind == LINK_KDB ? &kdb_transport : &mqtt_transport;
 }
 
 struct route *route_add(struct agent *agent, struct link_config *config, char *err, size_t err_size)
@@ -433,13 +496,12 @@ struct route *route_add(struct agent *agent, struct link_config *config, char *e
 	}
 	route->kind = config->kind;
 	route->agent = agent;
-	if (route->kind == LINK_KDB && !agent->rehearsal) {
-		snprintf(err, err_size, "link %s: kdb+ links are not supported by this version", config->name);
+	if (sign(agent, config) < 0) {
 		config_link_free(config);
-		free(route);
-		return NULL;
+		snprintf(err, err_size, "out of memory");
+	} else {
+		route->link = link_open(agent->loop, config, transport_for(agent, config), &link_events, agent, err, err_size);
 	}
-	route->link = link_open(agent->loop, config, agent->transport, &link_events, agent, err, err_size);
 	if (route->link)
 		route->queue = queue_open(agent->store, link_name(route->link), (struct queue_limits){0}, on_given_up, route, err,
 		                          err_size);
@@ -455,6 +517,7 @@ struct route *route_add(struct agent *agent, struct link_config *config, char *e
 	}
 	route_set_policy(route, link_config(route->link));
 	restore_session(agent, route->link);
+	restore_note(agent, route->link);
 	if (agent->config->linger_ms == 0)
 		recognise(agent, route->link);
 	route->old_qos2 = has_note(agent, route->link, "qos2");

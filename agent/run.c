@@ -352,6 +352,17 @@ static void close_everything(struct agent *agent)
 	loop_close(agent->loop);
 }
 
+static void tell_of_strictness(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_links; i++)
+		if (config->links[i].kdb.exactly_once) {
+			log_info("agent", "link %s is exactly_once: every turn is committed before anything is sent, as with "
+			                  "store.linger = 0",
+			         config->links[i].name);
+			return;
+		}
+}
+
 static void warn_of_unbuilt(const struct config *config)
 {
 	if (config->http)
@@ -364,7 +375,7 @@ int run_agent(struct config *config, const struct run_options *options)
 	struct agent agent = {
 	        .config = config,
 	        .rehearsal = rehearsal,
-	        .transport = rehearsal ? rehearsal->transport : &mqtt_transport,
+	        .transport = rehearsal ? rehearsal->transport : NULL,
 	        .verbose = options->verbose,
 	        .fill = {.fire = do_nothing},
 	        .timers = {.fire = fire_timers, .arg = &agent},
@@ -376,6 +387,7 @@ int run_agent(struct config *config, const struct run_options *options)
 
 	log_setup(options->verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
 	warn_of_unbuilt(config);
+	tell_of_strictness(config);
 	mqtt_setup();
 	agent.metrics = metrics_open();
 	agent_host_init(&agent);

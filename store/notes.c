@@ -78,7 +78,7 @@ const char *store_name(struct store *store, uint32_t id)
 
 /* ---- notes ---- */
 
-static struct note *find_note(struct store *store, const char *name)
+static struct note *find_note(const struct store *store, const char *name)
 {
 	struct note *note = store->notes;
 
@@ -120,13 +120,25 @@ int store_set_note(struct store *store, const char *name, const char *text)
 	return 0;
 }
 
-int notes_write(struct store *store)
+bool store_noted(const struct store *store, const char *name)
+{
+	const struct note *note = find_note(store, name);
+
+	return note && !note->dirty;
+}
+
+static bool is_due(const struct note *note, bool additions)
+{
+	return note->dirty && (additions || strncmp(note->name, STORE_NOTE_SENDING " ", sizeof STORE_NOTE_SENDING) == 0);
+}
+
+int notes_write(struct store *store, bool additions)
 {
 	sqlite3_stmt *put = NULL;
 	int result = 0;
 
 	for (struct note *note = store->notes; note && result == 0; note = note->next) {
-		if (!note->dirty)
+		if (!is_due(note, additions))
 			continue;
 		if (!put && sqlite3_prepare_v2(store->database, "INSERT OR REPLACE INTO note VALUES (?1, ?2)", -1, &put,
 		                               NULL) != SQLITE_OK)
@@ -148,10 +160,11 @@ bool notes_dirty(const struct store *store)
 	return note;
 }
 
-void notes_written(struct store *store)
+void notes_written(struct store *store, bool additions)
 {
 	for (struct note *note = store->notes; note; note = note->next)
-		note->dirty = false;
+		if (is_due(note, additions))
+			note->dirty = false;
 }
 
 void notes_release(struct store *store)
@@ -187,6 +200,6 @@ int notes_load(struct store *store)
 		}
 	sqlite3_finalize(statement);
 	store_failed(store);
-	notes_written(store);
+	notes_written(store, true);
 	return step == SQLITE_DONE ? 0 : -1;
 }

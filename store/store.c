@@ -311,7 +311,7 @@ static int write_everything(struct store *store, bool additions)
 	for (struct participant *p = store->participants; p; p = p->next)
 		if (p->write(p->owner, additions) < 0)
 			return -1;
-	if (additions && (notes_write(store) < 0 || store_reserve_seqs(store) < 0))
+	if (notes_write(store, additions) < 0 || (additions && store_reserve_seqs(store) < 0))
 		return -1;
 	return store_step(store->commit);
 }
@@ -321,10 +321,9 @@ static void everything_written(struct store *store, bool additions)
 	for (struct participant *p = store->participants; p; p = p->next)
 		p->written(p->owner, additions);
 	store->stats.commits++;
-	if (!additions)
-		return;
-	store_reserved_seqs(store);
-	notes_written(store);
+	notes_written(store, additions);
+	if (additions)
+		store_reserved_seqs(store);
 }
 
 /* Numbers that leave may not come back after a power cut, however much else it takes. */

@@ -120,8 +120,13 @@ enum store_result store_commit(struct store *store, char *err, size_t err_size);
  * What is named "received ..." says which messages are in the queues already; it is
  * forgotten when a damaged database is salvaged. */
 #define STORE_NOTE_RECEIVED "received"
+/* What is named "sending ..." depends on nothing else in a commit: it is written even when
+ * the disk is nearly full, as what it is about makes room. */
+#define STORE_NOTE_SENDING "sending"
 char *store_note(struct store *store, const char *name);
 int store_set_note(struct store *store, const char *name, const char *text);
+/* The note is on disk as it was set last. */
+bool store_noted(const struct store *store, const char *name);
 
 /* A short number that stands for `name` in this database, for ever (scripts
  * are named so in queued messages). 0 on failure. */

@@ -101,8 +101,8 @@ void store_reserved_seqs(struct store *store); /* it is durable */
 /* notes.c */
 int notes_load(struct store *store);
 bool notes_dirty(const struct store *store);
-int notes_write(struct store *store);
-void notes_written(struct store *store);
+int notes_write(struct store *store, bool additions); /* without: only those that depend on nothing else */
+void notes_written(struct store *store, bool additions);
 void notes_release(struct store *store);
 
 #endif
