@@ -38,8 +38,8 @@ static void only_for(struct reader *reader, const char *problem, const char *con
 static void check_kind(struct reader *reader, const struct link_config *link)
 {
 	static const char *const only_mqtt[] = {"client_id", "version", "clean_session", "session_expiry", "keepalive",
-	                                        "receive_maximum", "subscribe", "will", "birth", "socks5", "ack_topic",
-	                                        "ack_window", NULL};
+	                                        "receive_maximum", "subscribe", "will", "birth", "socks5", "bind",
+	                                        "ack_topic", "ack_window", NULL};
 	static const char *const only_kdb[] = {"tables", "call", "call_as", "time_column", "exactly_once", "batch", "timeout",
 	                                       "retry_errors", "late_after", "late_call", "check_meta", "compress", NULL};
 

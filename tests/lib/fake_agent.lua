@@ -9,9 +9,8 @@
 --	agent.published[1].topic
 --
 -- Fields: `time`, `published` (topic, payload, options, time), `rows` (table, row, options,
--- time), `logged` (level, text,
--- time), `errors` (texts), `metrics` (name or name{label="value"} → number), `env` (the
--- script's globals).
+-- time), `logged` (level, text, time), `errors` (texts), `metrics` (name or
+-- name{label="value"} → number), `env` (the script's globals).
 local cjson = require "cjson"
 local fake_state = require "lib.fake_state"
 

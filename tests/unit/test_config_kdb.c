@@ -98,7 +98,7 @@ static void of_the_other_kind(void)
 {
 	static const char *const mqtt_keys[] = {"client_id = 'x'", "version = '5'", "clean_session = true",
 	                                        "keepalive = 60", "subscribe = {}", "will = { topic = 'a' }",
-	                                        "birth = { topic = 'a' }", "socks5 = 'p:1'"};
+	                                        "birth = { topic = 'a' }", "socks5 = 'p:1'", "bind = '127.0.0.1'"};
 	static const char *const kdb_keys[] = {TABLES, "call = 'upd'", "call_as = 'string'", "time_column = 'none'",
 	                                       "exactly_once = true", "batch = {}", "timeout = 5", "retry_errors = {}",
 	                                       "late_after = 5", "late_call = 'x'", "check_meta = true", "compress = true"};
