@@ -46,6 +46,7 @@ struct mqtt {
 	bool watch_dup;           /* redelivered messages may still be coming */
 	bool dup;                 /* the message being delivered */
 	struct buffer properties; /* of the message being delivered */
+	struct mqtt_ahead ahead;  /* of this connection */
 	bool closed;              /* the broker closed the connection, */
 	bool excused;             /* for a reason that has nothing to do with a message, */
 	bool arrived;             /* and its side has all that was sent, as of the last read */
@@ -301,6 +302,7 @@ static int mqtt_connect(void *transport, const struct url *url, bool discard_ses
 	mqtt->connected = mqtt->greeted = mqtt->birth_due = false;
 	mqtt->birth = 0;
 	mqtt->closed = mqtt->excused = mqtt->arrived = false;
+	mqtt->ahead.at = mqtt->ahead.end = 0;
 	mqtt->problem[0] = mqtt->log[0] = '\0';
 	mosquitto_log_callback_set(mqtt->handle, on_log);
 	mqtt->listening = true;
@@ -402,7 +404,7 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 	/* The library does not tell whether there was anything to read, its callbacks do. */
 	do {
 		mqtt->heard = false;
-		if (judge_io(mqtt, mosquitto_loop_read(mqtt->handle, 1), err, err_size) < 0)
+		if (judge_io(mqtt, mqtt_socket_loop_read(mqtt->handle, &mqtt->ahead), err, err_size) < 0)
 			return -1;
 		budget = mqtt->received < max_messages && mqtt->received_bytes < READ_BYTES && clock_monotonic_ms() < until;
 	} while (mqtt->heard && budget);
@@ -410,7 +412,7 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 		log_no_more(mqtt);
 	if (mqtt->birth_due) /* not inside the callback: what is sent again comes first */
 		publish_birth(mqtt);
-	return !budget || mqtt_socket_unread(mqtt->handle) ? 1 : 0;
+	return !budget || mqtt_socket_unread(mqtt->handle, &mqtt->ahead) ? 1 : 0;
 }
 
 /* The library writes packet by packet, without delay: a batch of them is corked

@@ -6,6 +6,7 @@
 
 #include "buffer.h"
 #include "link.h"
+#include "mqtt_ahead.h"
 
 /* Sets everything that does not change between connections: credentials, will,
  * TLS, proxy, version. 0, or -1 with `err` naming the link and what was refused. */
@@ -28,7 +29,10 @@ bool mqtt_is_about_a_packet(int reason_code);
 bool mqtt_socket_ended(int fd);
 /* The other kernel has all that was written: over a slow line that is long after ours took the last byte. */
 bool mqtt_socket_arrived(int fd);
-bool mqtt_socket_unread(struct mosquitto *handle); /* something waits inside OpenSSL, where poll(2) does not see it */
+/* mosquitto_loop_read() of what comes, from fewer and larger pieces; `ahead` belongs to the connection. */
+int mqtt_socket_loop_read(struct mosquitto *handle, struct mqtt_ahead *ahead);
+/* Something waits where poll(2) does not see it: in `ahead` or inside OpenSSL. */
+bool mqtt_socket_unread(struct mosquitto *handle, const struct mqtt_ahead *ahead);
 void mqtt_socket_cork(int fd, int on); /* holds back what does not fill a segment; -1 is no socket */
 
 /* The CONNECT properties of version 5. NULL on other versions or without memory. */

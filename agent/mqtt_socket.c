@@ -22,11 +22,22 @@ bool mqtt_socket_arrived(int fd)
 	return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes == 0;
 }
 
-bool mqtt_socket_unread(struct mosquitto *handle)
+int mqtt_socket_loop_read(struct mosquitto *handle, struct mqtt_ahead *ahead)
+{
+	int rc;
+
+	if (!mosquitto_ssl_get(handle))
+		mqtt_ahead_begin(ahead, mosquitto_socket(handle));
+	rc = mosquitto_loop_read(handle, 1);
+	mqtt_ahead_end();
+	return rc;
+}
+
+bool mqtt_socket_unread(struct mosquitto *handle, const struct mqtt_ahead *ahead)
 {
 	SSL *ssl = mosquitto_ssl_get(handle);
 
-	return ssl && SSL_pending(ssl) > 0;
+	return ahead->at < ahead->end || (ssl && SSL_pending(ssl) > 0);
 }
 
 void mqtt_socket_cork(int fd, int on)
