@@ -17,6 +17,8 @@
 #define SENDER_WINDOW 20       /* what mosquitto keeps in flight to a client: max_inflight_messages */
 #define WINDOW_MS 2000         /* a sender that was seen to keep less is taken to do so for so long */
 #define AT_ONCE_MS 25          /* after its acknowledgements, one that waited for them goes on */
+#define COMMIT_PACE_NS 1500000 /* strict: commits are so far apart for a sender that goes on meanwhile; */
+#define PROBE_TURNS 128        /* after so many turns it is tried whether one does */
 #define STUCK_MS 25            /* a stuck sender waits so long for a collector that is silent */
 #define SLOW_MS 2000           /* a collector that was slow is taken to be slow for so long */
 #define HURRY_MS 10000         /* after a link is back that was lost with messages that were not safe yet */
@@ -282,12 +284,29 @@ static void start_lingering(struct agent *agent)
 	loop_timer_set(agent->loop, &custody->linger, loop_now_ms(agent->loop) + custody->linger_ms / CUSTODY_MARKS);
 }
 
+/* A commit costs much the same for one message as for fifty, and so does what the brokers do to
+ * wake up for it: who keeps more in flight than most is better served by fewer. Who does not
+ * would only wait. */
+static void set_pace(struct agent *agent)
+{
+	struct custody *custody = &agent->custody;
+	int64_t most = 0;
+
+	if (!custody->strict)
+		return;
+	for (const struct route *route = agent->routes; route; route = route->next)
+		most = route->waiting > most ? route->waiting : most;
+	custody->turns = most > SENDER_WINDOW ? PROBE_TURNS : most > 0 && custody->turns < PROBE_TURNS ? custody->turns + 1 : 0;
+	loop_set_pace(agent->loop, custody->turns == PROBE_TURNS ? COMMIT_PACE_NS : LOOP_PACE_NS);
+}
+
 void custody_step(struct agent *agent)
 {
 	struct custody *custody = &agent->custody;
 	struct store_unsafe unsafe;
 	enum store_pending pending = store_pending(agent->store, &unsafe);
 
+	set_pace(agent);
 	custody->state_waits = unsafe.states > 0;
 	if (unsafe.first != custody->first_unsafe)
 		custody->moved_ms = loop_now_ms(agent->loop);

@@ -31,6 +31,7 @@ struct custody {
 	uint64_t first_unsafe;  /* as of the last step, */
 	int64_t moved_ms;       /* and when that was another one: the collector answers */
 	int64_t slow_until_ms;  /* the collector did not answer in time */
+	unsigned turns;         /* at the usual pace, in which something was brought, up to a limit */
 	int64_t hurry_until_ms; /* a link is back that was lost before what it brought was safe */
 	uint64_t marks[CUSTODY_MARKS]; /* the newest seq, a quarter of linger apart; the first is the oldest */
 	struct loop_timer linger;

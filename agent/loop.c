@@ -14,10 +14,6 @@
 
 #include "clock.h"
 
-/* Turns are at least so far apart. Under load a wake-up for every packet costs
- * more than the packet: together they share wake-ups, commits and segments. */
-#define PACE_NS 300000
-
 struct loop {
 	const struct loop_steps *steps;
 	void *arg;
@@ -28,7 +24,8 @@ struct loop {
 	size_t n_timers, timers_size;
 	struct loop_watch signals;
 	int64_t now_ms;
-	struct timespec next_turn; /* not before that */
+	struct timespec woke_up; /* when the turn began, */
+	int64_t pace_ns;         /* and how much later the next may */
 	bool again, stopping;
 };
 
@@ -70,6 +67,7 @@ struct loop *loop_open(const struct loop_steps *steps, void *arg, char *err, siz
 	loop->steps = steps;
 	loop->arg = arg;
 	loop->now_ms = clock_monotonic_ms();
+	loop->pace_ns = LOOP_PACE_NS;
 	loop->signals.fd = -1;
 	if (open_signals(loop) < 0) {
 		snprintf(err, err_size, "cannot receive signals: %s", strerror(errno));
@@ -156,6 +154,11 @@ void loop_again(struct loop *loop)
 	loop->again = true;
 }
 
+void loop_set_pace(struct loop *loop, int64_t pace_ns)
+{
+	loop->pace_ns = pace_ns;
+}
+
 void loop_stop(struct loop *loop)
 {
 	loop->stopping = true;
@@ -212,23 +215,25 @@ static size_t collect(struct loop *loop)
 	return n;
 }
 
-static void note_turn(struct loop *loop)
+static void keep_pace(const struct loop *loop)
 {
-	clock_gettime(CLOCK_MONOTONIC, &loop->next_turn);
-	loop->next_turn.tv_nsec += PACE_NS;
-	if (loop->next_turn.tv_nsec >= 1000000000) {
-		loop->next_turn.tv_sec++;
-		loop->next_turn.tv_nsec -= 1000000000;
+	struct timespec next = loop->woke_up;
+
+	next.tv_nsec += loop->pace_ns;
+	if (next.tv_nsec >= 1000000000) {
+		next.tv_sec++;
+		next.tv_nsec -= 1000000000;
 	}
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
 }
 
 static int wait_for_events(struct loop *loop, size_t n)
 {
 	int ready;
 
-	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &loop->next_turn, NULL);
+	keep_pace(loop);
 	ready = poll(loop->polled, n, timeout_ms(loop));
-	note_turn(loop);
+	clock_gettime(CLOCK_MONOTONIC, &loop->woke_up);
 	return ready;
 }
 

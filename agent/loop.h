@@ -62,6 +62,11 @@ int64_t loop_now_ms(const struct loop *loop);
 /* The next turn follows at once, without waiting. */
 void loop_again(struct loop *loop);
 
+/* Turns begin at least so far apart, less than a second. Under load a wake-up for every packet
+ * costs more than the packet: together they share wake-ups, commits and segments. */
+#define LOOP_PACE_NS 300000
+void loop_set_pace(struct loop *loop, int64_t pace_ns);
+
 /* Runs turns until loop_stop(); -1 if poll() itself fails. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
