@@ -1,7 +1,7 @@
 /* The window of one link: which message went out under which handle. What was
  * refused for now, or awaits the collector, is kept by number only and read from disk when
  * it is sent again, before anything newer. */
-#include "forward.h"
+#include "forward_internal.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -10,53 +10,15 @@
 #include <string.h>
 
 #include "ack_line.h"
-#include "buffer.h"
 #include "clock.h"
-#include "hangup.h"
 #include "log.h"
-#include "log_limit.h"
 #include "retry.h"
 
 #define BUSY_MIN_MS 1000 /* backoff after "refused for now", doubling up to */
 #define BUSY_MAX_MS 60000
-#define LOSSES_TELL 4 /* in a row are worth a warning, and whenever they have doubled */
 /* libmosquitto hands out 16-bit packet ids in a cycle without looking for one
  * still in use: stop before the oldest in flight would be met again. */
 #define HANDLE_CYCLE 60000
-
-struct flight {
-	int handle;
-	bool wants_fate;
-	uint8_t qos;
-	uint64_t seq;
-	uint64_t number; /* of the send: how long ago it was */
-};
-
-struct forward {
-	struct queue *queue;
-	struct link *link;
-	const struct forward_events *events;
-	bool (*wants_fate)(void *arg, uint32_t origin);
-	void *arg;
-	struct flight *flights; /* in order of sending; in the `room` for `size` of them */
-	struct flight *room;
-	size_t n, size;
-	uint64_t *again; /* refused for now, or forgotten by the transport; in order of seq */
-	size_t n_again, again_size;
-	struct receipts receipts; /* with policy.instance, what has left at QoS 1 or 2: it is not in `again` then */
-	struct buffer envelope;   /* scratch */
-	int64_t busy_until_ms;
-	unsigned busy; /* refusals for now in a row */
-	uint64_t sends, dropped;
-	struct log_limit drops;
-	struct hangup hangup;
-	struct forward_policy policy;
-	uint64_t backlog_to; /* seq: what waits up to here, since the link came up, is the backlog; 0: it is through */
-	double allowance;    /* messages that policy.rate allows now, */
-	int64_t allowed_ms;  /* as of this time */
-	bool disk_failed;
-	char component[80];
-};
 
 struct forward *forward_open(struct queue *queue, struct link *link, const struct forward_events *events,
                              bool (*wants_fate)(void *arg, uint32_t origin), void *arg)
@@ -164,7 +126,7 @@ static bool take_flight(struct forward *forward, int handle, struct flight *take
 	return false;
 }
 
-static void remember_again(struct forward *forward, uint64_t seq)
+void forward_remember_again(struct forward *forward, uint64_t seq)
 {
 	void *again = forward->again;
 	size_t at = forward->n_again;
@@ -183,19 +145,19 @@ static void remember_again(struct forward *forward, uint64_t seq)
 	forward->n_again++;
 }
 
-static void forget_again(struct forward *forward)
+void forward_forget_again(struct forward *forward)
 {
 	forward->n_again--;
 	memmove(&forward->again[0], &forward->again[1], forward->n_again * sizeof forward->again[0]);
 }
 
 /* It did not arrive. */
-static void send_again(struct forward *forward, uint64_t seq)
+void forward_send_again(struct forward *forward, uint64_t seq)
 {
 	if (receipts_has(&forward->receipts, seq))
 		receipts_repeat(&forward->receipts, seq);
 	else
-		remember_again(forward, seq);
+		forward_remember_again(forward, seq);
 }
 
 static bool is_in_flight(const struct forward *forward, uint64_t seq)
@@ -213,7 +175,7 @@ static void give_up_receipts(struct forward *forward)
 
 	for (size_t i = receipts->first; i < receipts->end; i++)
 		if (!is_in_flight(forward, receipts->items[i].seq))
-			remember_again(forward, receipts->items[i].seq);
+			forward_remember_again(forward, receipts->items[i].seq);
 	receipts_release(&forward->receipts);
 }
 
@@ -248,7 +210,7 @@ void forward_gave_up(struct forward *forward, const struct message *message, con
 	forward->dropped++;
 }
 
-static void drop(struct forward *forward, uint64_t seq, const struct message *message, const char *why)
+void forward_drop(struct forward *forward, uint64_t seq, const struct message *message, const char *why)
 {
 	char reason[300];
 
@@ -309,7 +271,7 @@ static const struct message *next_message(struct forward *forward, enum source s
 static void hand_out(struct forward *forward, enum source source)
 {
 	if (source == FROM_AGAIN)
-		forget_again(forward);
+		forward_forget_again(forward);
 	else if (source == FROM_QUEUE)
 		queue_take(forward->queue);
 }
@@ -368,8 +330,8 @@ static int put_in_envelope(struct forward *forward, struct message *message)
 }
 
 /* With its time as the clock sees it now, and what is left of its time to live. */
-static enum send_result send_copy(struct forward *forward, const struct message *message, bool enveloped, int64_t age_ms,
-                                  struct flight *flight, char *reason, size_t reason_size)
+static enum send_result send_copy(struct forward *forward, const struct message *message, bool enveloped,
+                                  int64_t age_ms, struct flight *flight, char *reason, size_t reason_size)
 {
 	struct message copy = *message;
 
@@ -434,7 +396,7 @@ static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_m
 	case SEND_NEVER:
 		hangup_refused(&forward->hangup, flight.seq);
 		hand_out(forward, source);
-		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
+		forward_drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
 		return STEP_SENT;
 	case SEND_LATER:
 		break;
@@ -499,7 +461,7 @@ static void note_acknowledged(struct forward *forward, const struct flight *flig
 	uint64_t back = flight->qos > 0 ? hangup_acknowledged(&forward->hangup, flight->seq) : 0;
 
 	if (back)
-		send_again(forward, back);
+		forward_send_again(forward, back);
 }
 
 bool forward_acknowledged(struct forward *forward, int handle)
@@ -535,10 +497,10 @@ bool forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 		return false;
 	hangup_refused(&forward->hangup, flight.seq);
 	if (refusal == REFUSED_FOR_GOOD) {
-		drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
+		forward_drop(forward, flight.seq, queue_lookup(forward->queue, flight.seq), reason);
 		return true;
 	}
-	send_again(forward, flight.seq);
+	forward_send_again(forward, flight.seq);
 	if (now_ms >= forward->busy_until_ms) {
 		int64_t delay = retry_backoff_ms(BUSY_MIN_MS, BUSY_MAX_MS, forward->busy++, 0.5);
 
@@ -547,109 +509,4 @@ bool forward_refused(struct forward *forward, int handle, enum refusal refusal, 
 		         (double)delay / 1000, (unsigned long long)flight.seq);
 	}
 	return true;
-}
-
-/* ---- what the broker hangs up on ---- */
-
-/* The ends of the line: of what is in flight, and what is to be sent again. First is
- * UINT64_MAX where there is neither. */
-static void line_of(const struct forward *forward, uint64_t *first, uint64_t *last)
-{
-	uint64_t next = receipts_next(&forward->receipts), end = receipts_last(&forward->receipts);
-
-	*first = forward->n_again > 0 ? forward->again[0] : UINT64_MAX;
-	*last = forward->n_again > 0 ? forward->again[forward->n_again - 1] : 0;
-	*first = next > 0 && next < *first ? next : *first;
-	*last = end > *last ? end : *last;
-	for (size_t i = 0; i < forward->n; i++) {
-		uint64_t seq = forward->flights[i].seq;
-
-		*first = seq < *first ? seq : *first;
-		*last = seq > *last ? seq : *last;
-	}
-}
-
-static void log_suspect(struct forward *forward, uint64_t seq, const char *what)
-{
-	const struct message *message = queue_lookup(forward->queue, seq);
-
-	log_warn(forward->component, "lost %u times in a row while the same message was waiting for its acknowledgement: "
-	                             "%s seq=%llu topic=%.200s bytes=%zu",
-	         forward->hangup.losses, what, (unsigned long long)seq, message ? (const char *)message->topic.data : "?",
-	         message ? message->payload.size : 0);
-}
-
-/* It is first in line, and nothing is in flight. */
-static void pass_over(struct forward *forward, uint64_t seq)
-{
-	if (forward->n_again > 0 && forward->again[0] == seq)
-		forget_again(forward);
-	else
-		receipts_skip(&forward->receipts);
-}
-
-bool forward_isolates(const struct forward *forward)
-{
-	uint64_t first, last;
-
-	line_of(forward, &first, &last);
-	return hangup_isolates(&forward->hangup, first) && !forward_has_qos(forward, 2);
-}
-
-void forward_lost(struct forward *forward, int64_t now_ms)
-{
-	uint64_t first, last;
-	enum hang_up how;
-	unsigned losses;
-
-	queue_line_up(forward->queue);
-	line_of(forward, &first, &last);
-	if (first == UINT64_MAX || forward->policy.finds_guilty)
-		return;
-	how = link_hung_up(forward->link);
-	switch (hangup_lost(&forward->hangup, first, last, how != NO_HANG_UP, how == HANG_UP, now_ms)) {
-	case HANGUP_UNPROVED:
-		losses = forward->hangup.losses;
-		if (losses >= LOSSES_TELL && (losses & (losses - 1)) == 0)
-			log_suspect(forward, first, "does the broker hang up on it?");
-		break;
-	case HANGUP_PASS_OVER:
-		log_suspect(forward, first, "the broker hangs up on it, so it is passed over until another gets through");
-		pass_over(forward, first);
-		break;
-	case HANGUP_GIVE_UP:
-		pass_over(forward, first);
-		drop(forward, first, queue_lookup(forward->queue, first), "the broker hangs up on it");
-		break;
-	}
-}
-
-bool forward_has_qos(const struct forward *forward, int qos)
-{
-	for (size_t i = 0; i < forward->n; i++)
-		if (forward->flights[i].qos == qos)
-			return true;
-	return false;
-}
-
-size_t forward_restart_qos0(struct forward *forward)
-{
-	size_t before = forward->n, kept = 0;
-
-	for (size_t i = 0; i < before; i++)
-		if (forward->flights[i].qos == 0)
-			remember_again(forward, forward->flights[i].seq);
-		else
-			forward->flights[kept++] = forward->flights[i];
-	forward->n = kept;
-	return before - kept;
-}
-
-void forward_restart(struct forward *forward)
-{
-	for (size_t i = 0; i < forward->n; i++)
-		send_again(forward, forward->flights[i].seq);
-	forward->n = 0;
-	receipts_go_back(&forward->receipts);
-	forward->busy_until_ms = 0;
 }

@@ -461,7 +461,8 @@ void route_close(struct route *route)
 void route_set_policy(struct route *route, const struct link_config *config)
 {
 	const struct queue_config *policy = &config->queue;
-	bool end_to_end = config->ack_topic && !route->agent->rehearsal;
+	const char *instance =
+		config->ack_topic && !route->agent->rehearsal ? store_instance(route->agent->store) : NULL;
 	bool strict = route->agent->custody.strict || config->kdb.exactly_once;
 
 	route->policy = *policy;
@@ -472,7 +473,7 @@ void route_set_policy(struct route *route, const struct link_config *config)
 	                                                           .live_first = policy->live_first,
 	                                                           .rate = policy->rate,
 	                                                           .finds_guilty = route->kind == LINK_KDB,
-	                                                           .instance = end_to_end ? store_instance(route->agent->store) : NULL,
+	                                                           .instance = instance,
 	                                                           .ack_window = (size_t)config->ack_window,
 	                                                           .ack_timeout_ms = config->ack_timeout_ms});
 }

@@ -442,9 +442,9 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 /* ---- the command ---- */
 
 static tell *const kinds[] = {
-        tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_queue_problem, tell_collector_problem,
-        tell_loss_problem,
-        tell_script_problem, tell_dead_problem, tell_link, tell_queue, tell_script, tell_metric, tell_loss, tell_dead, tell_store,
+        tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_queue_problem,
+        tell_collector_problem, tell_loss_problem, tell_script_problem, tell_dead_problem, tell_link, tell_queue,
+        tell_script, tell_metric, tell_loss, tell_dead, tell_store,
 };
 
 static bool next(void *arg, void *state, struct answer *answer)
