@@ -15,6 +15,9 @@
 #include "cli_table.h"
 #include "commands.h"
 #include "dead.h"
+#include "row_text.h"
+
+#define ROW_MAX 4000 /* bytes of a row, for people */
 
 /* What came, until it is printed. */
 struct result {
@@ -138,6 +141,26 @@ static void print_list(const struct result *result)
 	printf("%zu dead letter%s\n", n, n == 1 ? "" : "s");
 }
 
+static struct bytes payload_of(const struct result *result)
+{
+	return (struct bytes){result->payload.data, result->payload.size};
+}
+
+/* False if it is none. */
+static bool print_row(const struct result *result)
+{
+	struct buffer text = {0};
+	bool row = row_print(payload_of(result), &text, ROW_MAX) == 0;
+
+	if (row) {
+		printf("values       ");
+		text_print(stdout, text.data, text.size, "\n\t");
+		printf("\n");
+	}
+	buffer_release(&text);
+	return row;
+}
+
 static void print_letter(const struct result *result)
 {
 	const json_t *line = json_array_get(result->lines, 0);
@@ -152,7 +175,9 @@ static void print_letter(const struct result *result)
 	else
 		text_printf("row          that the collector of link %s did not take\n", line_string(line, "link"));
 	text_printf("reason       %s\n", line_string(line, "reason"));
-	text_printf("topic        %s\n", line_string(line, "topic"));
+	text_printf("%s        %s\n", *line_string(line, "script") ? "topic" : "table", line_string(line, "topic"));
+	if (!*line_string(line, "script") && print_row(result))
+		return;
 	text_printf("payload      %lld byte%s\n", line_integer(line, "bytes"), line_integer(line, "bytes") == 1 ? "" : "s");
 	text_print(stdout, result->payload.data, result->payload.size, "\n\t");
 	printf("\n");
@@ -191,6 +216,8 @@ static void add_payload(struct result *result)
 
 	if (!line)
 		return;
+	if (!*line_string(line, "script"))
+		json_object_set_new(line, "row", row_json(payload_of(result), NULL));
 	text = json_stringn(size > 0 ? result->payload.data : "", size);
 	if (text) {
 		json_object_set_new(line, "payload", text);

@@ -1,8 +1,12 @@
 --- Rows for kdb+ collectors, as owners rehearse them: `tidegate test` with the tables of
 -- agent.lua, in the sandbox that rules really have.
+local cjson = require "cjson"
+local cleanup = require "lib.cleanup"
 local file = require "lib.file"
+local loop = require "lib.loop"
 local proc = require "lib.proc"
 local spec = require "tidegate.spec"
+local tidegate = require "lib.tidegate"
 local uv = require "luv"
 
 local binary = assert(uv.fs_realpath(os.getenv("TIDEGATE") or "build/tidegate"), "run make first")
@@ -137,5 +141,57 @@ describe("a script on a link for kdb+", function()
 		assert.matches("kdb%+ links are declared in agent.lua", rules.logs[2].text)
 		assert.equal("link hist is for kdb+", rules.logs[3].text)
 		assert.equal("0", rules.logs[4].text)
+	end)
+end)
+
+describe("a row on its way", function()
+	-- `tidegate kdb listen` on a free port; ends with the spec.
+	local function collector(...)
+		local out = file.directory() .. "/out"
+		local process = proc.spawn({ binary, "kdb", "listen", "0", ... }, { stdout = out, stderr = out .. ".err" })
+		cleanup.defer(function()
+			process:kill("sigterm")
+			process:wait()
+		end)
+		local function text()
+			return file.read(out) .. file.read(out .. ".err")
+		end
+		local port = loop.eventually(function()
+			return text():match("port%D+(%d+)")
+		end, "the collector's port")
+		return port, text
+	end
+
+	local function agent(port)
+		return tidegate.start {
+			config = { control = "control.sock", links = { hist = {
+				url = "kdb://gw:secret@127.0.0.1:" .. port, batch = { delay = "10ms" },
+				tables = { sensor = { "sym:symbol", "ts:timestamp", "val:float" } },
+			} } },
+			scripts = { ["rules.lua"] = [[
+				function on_start() kdb.upd("sensor", { "temp", kdb.timestamp(1704164645, 5), 20 }) end
+				function on_sent(token, link) log.info("sent on %s", link) end
+			]] },
+		}
+	end
+
+	it("arrives in its table's columns", function()
+		local port, text = collector()
+		local a = agent(port)
+		a:wait_log("script rules.lua: sent on hist")
+		loop.eventually(function() -- it answers before it shows
+			return text():find("sensor", 1, true) and text():find("2024.01.02D03:04:05.000000005", 1, true)
+		end, "the row is shown")
+	end)
+
+	it("is shown by its values when the collector does not take it", function()
+		local a = agent((collector("--error", "type")))
+		local id = loop.eventually(function()
+			return select(2, a:command("dead", "--json", "list")):match('"id": ?(%d+)')
+		end, "a dead letter")
+		assert.matches("table        sensor\nvalues       %(`temp;2024.01.02D03:04:05.000000005;20f%)\n",
+			(select(2, a:command("dead", "show", id))))
+		local out = select(2, a:command("dead", "--json", "show", id))
+		assert.same({ "temp", "2024.01.02D03:04:05.000000005", 20 }, cjson.decode(out:match("[^\n]+")).row)
 	end)
 end)
