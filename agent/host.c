@@ -102,7 +102,7 @@ static void link_forget(void *arg, struct link *link)
 static const struct link_config *config_of_link(void *arg, const struct link *link)
 {
 	(void)arg;
-	return link_config(link);
+	return link_configured(link);
 }
 
 static bool link_up(void *arg, const struct link *link)

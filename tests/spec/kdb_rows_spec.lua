@@ -184,6 +184,28 @@ describe("a row on its way", function()
 		end, "the row is shown")
 	end)
 
+	it("has the columns that a reload has declared, on the same connection", function()
+		local port, text = collector()
+		local a = agent(port)
+		a:wait_log("sent on hist")
+		a.options.config.links.hist.tables.sensor[4] = "unit:symbol"
+		a:configure(a.options.config)
+		a:script("rules.lua", [[kdb.upd("sensor", { "later", 0, 1, "celsius" })]])
+		assert.matches("hist: changed\n.*reloaded", (select(2, a:command("reload"))))
+		loop.eventually(function()
+			return text():find("celsius", 1, true)
+		end, "the row is shown")
+		assert.equal(1, select(2, text():gsub("connected, cap", "")))
+	end)
+
+	it("stays for links of its kind", function()
+		local a = agent((collector()))
+		a:wait_log("running name")
+		a.options.config.links.hist = { url = "mqtt://127.0.0.1:1" }
+		a:configure(a.options.config)
+		assert.matches("hist: as before.*use another name", (select(2, a:command("reload"))))
+	end)
+
 	it("is shown by its values when the collector does not take it", function()
 		local a = agent((collector("--error", "type")))
 		local id = loop.eventually(function()
