@@ -406,9 +406,14 @@ static void tell_address(const struct listener *listener, const char *host)
 	getnameinfo((struct sockaddr *)&address, size, NULL, 0, port, sizeof port, NI_NUMERICSERV);
 	if (listener->options->json)
 		printf("{\"event\":\"listening\",\"address\":\"%s\",\"port\":%s}\n", host, port);
+	else if (!listener->options->error)
+		printf("listening on %s port %s; every call is shown, and answered with ::\n", host, port);
+	else if (listener->error_every == 1)
+		text_printf("listening on %s port %s; every call is shown, and answered with '%s\n", host, port,
+		            listener->options->error);
 	else
-		printf("listening on %s port %s; every call is %s\n", host, port,
-		       listener->options->error ? "an error where that is asked for" : "shown and answered with ::");
+		text_printf("listening on %s port %s; every call is shown, one in %ld answered with '%s\n", host, port,
+		            listener->error_every, listener->options->error);
 }
 
 /* ---- the command ---- */

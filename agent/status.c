@@ -206,18 +206,23 @@ static bool tell_dead_problem(const struct agent *agent, struct answer *answer, 
 
 /* ---- what is there ---- */
 
-static json_t *url_text(const struct url *url)
+static json_t *url_text(enum link_kind kind, const struct url *url)
 {
+	const char *scheme = kind == LINK_KDB ? "kdb" : "mqtt", *open = "", *close = "";
 	char string[320];
-	const char *open = "", *close = "";
 
 	if (!url)
 		return NULL;
+	if (url->unix_socket) {
+		snprintf(string, sizeof string, "kdb+unix:%d", url->port);
+		return text(string);
+	}
 	if (strchr(url->host, ':')) {
 		open = "[";
 		close = "]";
 	}
-	snprintf(string, sizeof string, "mqtt%s://%s%s%s:%d", url->tls ? "s" : "", open, url->host, close, url->port);
+	snprintf(string, sizeof string, "%s%s://%s%s%s:%d", scheme, url->tls ? "s" : "", open, url->host, close,
+	         url->port);
 	return text(string);
 }
 
@@ -237,7 +242,7 @@ static bool tell_link(const struct agent *agent, struct answer *answer, size_t i
 	line = json_pack("{s:s, s:s, s:o*, s:b, s:s, s:b, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
 	                 "kind", "link",
 	                 "link", link_name(route->link),
-	                 "url", url_text(report.url),
+	                 "url", url_text(link_config(route->link)->kind, report.url),
 	                 "up", link_connected(route->link),
 	                 "state", report.state,
 	                 "held", report.held,

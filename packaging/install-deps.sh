@@ -9,13 +9,13 @@ set -eu
 packages_of() {
 	case $1 in
 	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev libjansson-dev ;;
-	demo) packages_of build && echo mosquitto lua5.4 lua-luv ;;
+	demo) packages_of build && echo mosquitto lua5.4 lua-cjson lua-luv ;;
 	test)
-		packages_of demo && echo mosquitto-clients lua-busted lua-cjson lua-filesystem openssl sqlite3 strace iproute2 nftables
+		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables
 		command -v npm >/dev/null || echo nodejs npm # whoever packaged it
 		;;
 	lint) packages_of build && echo clang cppcheck lua-check shellcheck ;;
-	bench) packages_of demo && echo lua-cjson libpaho-mqtt-dev python3 python3-paho-mqtt ;;
+	bench) packages_of demo && echo libpaho-mqtt-dev python3 python3-paho-mqtt ;;
 	fuzz) packages_of build && echo clang libclang-rt-dev lua5.4 ;;
 	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;
 	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|cross..." >&2 && exit 64 ;;

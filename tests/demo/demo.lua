@@ -1,5 +1,6 @@
 --- `make demo`: sensors publish, the uplink goes away, the agent is killed in the
--- middle of it, the uplink comes back; and then it is counted.
+-- middle of it, the uplink comes back; and then it is counted. Then the same, shorter,
+-- with a kdb+ collector (demo/kdb.lua).
 --
 -- The figures do not come from the agent: what was produced is what the field
 -- broker acknowledged to the sensors, what was delivered is what the collector
@@ -10,6 +11,7 @@ local file = require "lib.file"
 local loop = require "lib.loop"
 local proc = require "lib.proc"
 local lab = require "bench.lab"
+local kdb = require "demo.kdb"
 local screens = require "demo.screen"
 local uplinks = require "demo.uplink"
 
@@ -185,5 +187,6 @@ lab.main(function()
 	set_the_scene()
 	outage()
 	drain()
-	return verdict(count())
+	local status = verdict(count())
+	return kdb.play(demo.screen) and status or 1
 end)

@@ -20,18 +20,11 @@ collector.__index = collector
 
 -- New whole lines of a file since the last time, decoded.
 local function follow(path, at)
-	local handle = io.open(path, "rb")
-	if not handle then
-		return {}, at
+	local lines, now_at = file.lines(path, at)
+	for i, line in ipairs(lines) do
+		lines[i] = cjson.decode(line)
 	end
-	handle:seek("set", at)
-	local lines = {}
-	for line in handle:read("a"):gmatch("([^\n]*)\n") do
-		lines[#lines + 1] = cjson.decode(line)
-		at = at + #line + 1
-	end
-	handle:close()
-	return lines, at
+	return lines, now_at
 end
 
 -- Integers as such: longs that a double does not hold come as texts.

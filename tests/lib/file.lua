@@ -23,6 +23,26 @@ function M.write(path, text)
 	return path
 end
 
+--- The whole lines of a growing file from byte `at` (0: all) on, as a list, and where what
+-- follows them begins. Half a line at the end is left for the next time.
+function M.lines(path, at)
+	local lines, handle = {}, io.open(path, "rb")
+	if not handle then
+		return lines, at
+	end
+	handle:seek("set", at)
+	local text, from = handle:read("a"), 1
+	handle:close()
+	while true do
+		local stop = text:find("\n", from, true) -- a pattern would look through half a line again and again
+		if not stop then
+			return lines, at + from - 1
+		end
+		lines[#lines + 1] = text:sub(from, stop - 1)
+		from = stop + 1
+	end
+end
+
 function M.exists(path)
 	return uv.fs_stat(path) ~= nil
 end

@@ -5,6 +5,7 @@ local file = require "lib.file"
 local kdb = require "lib.kdb_bytes"
 local loop = require "lib.loop"
 local proc = require "lib.proc"
+local tidegate = require "lib.tidegate"
 
 local BINARY = os.getenv("TIDEGATE") or "build/tidegate"
 local GUID = ("\1"):rep(16)
@@ -181,6 +182,26 @@ describe("tidegate kdb listen", function()
 		client:send(kdb.upd("sensor", rows(500)))
 		assert.equal(2, (client:take()))
 		loop.eventually(function() return peer.text():find("and 480 rows more", 1, true) end)
+	end)
+
+	it("is a collector for the agent, which shows where it delivers", function()
+		local peer = listen("--json", "--user", "gw", "--password", "secret")
+		local agent = tidegate.start {
+			config = {
+				control = "control.sock",
+				links = { hist = {
+					url = ("kdb://gw:secret@127.0.0.1:%d"):format(peer.port),
+					tables = { sensor = { "sym:symbol", "val:float" } },
+					batch = { delay = "50ms" },
+					exactly_once = true,
+				} },
+			},
+			scripts = { ["rules.lua"] = 'function on_start() for i = 1, 3 do kdb.upd("sensor", { "s" .. i, i / 2 }) end end' },
+		}
+		loop.eventually(function() return #peer.lines("call") > 0 end, "a call")
+		assert.same({ { "s1", 0.5 }, { "s2", 1 }, { "s3", 1.5 } }, peer.lines("call")[1].rows)
+		assert.equal("gw", peer.lines("call")[1].agent)
+		assert.equal("kdb://127.0.0.1:" .. peer.port, agent:link_status("hist").url)
 	end)
 
 	it("says what is wrong with its arguments", function()
