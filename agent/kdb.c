@@ -123,7 +123,8 @@ static int read_greeting(struct kdb *kdb, char *err, size_t err_size)
 	if (n < 0) {
 		kdb->refused = kdb->closed;
 		if (kdb->closed)
-			snprintf(err, err_size, "user or password is refused, or it is no kdb+ process: closed without an answer");
+			snprintf(err, err_size, "user or password is refused, or it is no kdb+ process, or one with TLS: closed "
+			                        "without an answer");
 		return -1;
 	}
 	kdb->refused = answer > CAPABILITY_MAX || answer == 0;

@@ -212,7 +212,11 @@ static int explain(SSL *ssl, char *err, size_t err_size)
 		return fail(err, err_size, "the certificate is refused", X509_verify_cert_error_string(verdict));
 	if (ERR_GET_REASON(error) == SSL_R_WRONG_VERSION_NUMBER)
 		return fail(err, err_size, "no TLS there: use kdb://, or another port", NULL);
-	return tls_fail(err, err_size, error ? "TLS" : "closed during the TLS handshake");
+	if (!error || ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+		ERR_clear_error();
+		return fail(err, err_size, "closed during the TLS handshake: there may be no TLS, as for kdb://", NULL);
+	}
+	return tls_fail(err, err_size, "TLS");
 }
 
 static int shake_hands(struct kdb_socket *socket, char *err, size_t err_size)

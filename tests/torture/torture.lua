@@ -16,7 +16,7 @@ local tests = {
 	{ "faults", build .. "/tests/faults 1" },
 	{ "pages", build .. "/tests/pages 0" },
 }
-for _, name in ipairs { "kill", "network", "flaps", "faults", "space" } do
+for _, name in ipairs { "kill", "network", "flaps", "faults", "space", "kdb_once" } do
 	tests[#tests + 1] = { name .. "_spec", "lua5.4 \"$(command -v busted)\" -r one tests/spec/" .. name .. "_spec.lua" }
 end
 
