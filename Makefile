@@ -50,7 +50,7 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c agent/kdb_socket.c agent/kdb_time.c \
                 agent/kdb_value.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
-                agent/metrics.c agent/mqtt.c agent/mqtt_ahead.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
+                agent/metrics.c agent/mqtt.c agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/pattern.c \
                 agent/place.c agent/play.c agent/poison.c agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c agent/redelivery.c \
                 agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c agent/script.c \
@@ -63,7 +63,7 @@ SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_s
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
                 test_control test_forward test_hangup test_json test_kdb_batch test_kdb_calls test_kdb_compress \
                 test_kdb_errors test_kdb_ipc test_kdb_time test_library test_link test_log test_losses \
-                test_mqtt_ahead \
+                test_mqtt_buffer \
                 test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
                 test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)

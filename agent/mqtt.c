@@ -41,15 +41,15 @@ struct mqtt {
 	size_t received, received_bytes; /* messages in this read */
 	bool heard;               /* a packet that calls back */
 	const struct url *url;    /* of this connection or attempt */
-	size_t queued;            /* packets since the last write, about */
 	bool listening;           /* to the library's log */
 	bool watch_dup;           /* redelivered messages may still be coming */
 	bool dup;                 /* the message being delivered */
 	struct buffer properties; /* of the message being delivered */
-	struct mqtt_ahead ahead;  /* of this connection */
+	struct mqtt_buffer buffer; /* of this connection */
 	bool closed;              /* the broker closed the connection, */
 	bool excused;             /* for a reason that has nothing to do with a message, */
 	bool arrived;             /* and its side has all that was sent, as of the last read */
+	bool leaving;             /* we have said goodbye */
 	char problem[256];        /* why the connection is ending, as far as the library told */
 	char log[256];            /* its last error line while connecting: all it says about TLS */
 };
@@ -179,7 +179,6 @@ static void on_message(struct mosquitto *handle, void *arg, const struct mosquit
 	mqtt->heard = true;
 	mqtt->received++;
 	mqtt->received_bytes += inbound.payload.size;
-	mqtt->queued++;
 	mqtt->properties.size = 0;
 	if (list && mqtt_properties_read(list, &mqtt->properties) < 0)
 		log_warn("mqtt", "properties of a message to %s lost: out of memory or too long", message->topic);
@@ -301,8 +300,8 @@ static int mqtt_connect(void *transport, const struct url *url, bool discard_ses
 	list = mqtt_connect_properties(config);
 	mqtt->connected = mqtt->greeted = mqtt->birth_due = false;
 	mqtt->birth = 0;
-	mqtt->closed = mqtt->excused = mqtt->arrived = false;
-	mqtt->ahead.at = mqtt->ahead.end = 0;
+	mqtt->closed = mqtt->excused = mqtt->arrived = mqtt->leaving = false;
+	mqtt_buffer_clear(&mqtt->buffer);
 	mqtt->problem[0] = mqtt->log[0] = '\0';
 	mosquitto_log_callback_set(mqtt->handle, on_log);
 	mqtt->listening = true;
@@ -331,7 +330,7 @@ static bool mqtt_wants_write(void *transport)
 {
 	struct mqtt *mqtt = transport;
 
-	return mosquitto_want_write(mqtt->handle);
+	return mosquitto_want_write(mqtt->handle) || mqtt_buffer_unsent(&mqtt->buffer);
 }
 
 /* After every call that may have ended the connection. */
@@ -388,7 +387,7 @@ static void publish_birth(struct mqtt *mqtt)
 /* To be asked before the library closes the socket. */
 static bool all_arrived(struct mqtt *mqtt)
 {
-	return !mosquitto_want_write(mqtt->handle) && mqtt_socket_arrived(mosquitto_socket(mqtt->handle));
+	return !mqtt_wants_write(mqtt) && mqtt_socket_arrived(mosquitto_socket(mqtt->handle));
 }
 
 static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char *err, size_t err_size)
@@ -404,7 +403,7 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 	/* The library does not tell whether there was anything to read, its callbacks do. */
 	do {
 		mqtt->heard = false;
-		if (judge_io(mqtt, mqtt_socket_loop_read(mqtt->handle, &mqtt->ahead), err, err_size) < 0)
+		if (judge_io(mqtt, mqtt_socket_loop_read(mqtt->handle, &mqtt->buffer), err, err_size) < 0)
 			return -1;
 		budget = mqtt->received < max_messages && mqtt->received_bytes < READ_BYTES && clock_monotonic_ms() < until;
 	} while (mqtt->heard && budget);
@@ -412,25 +411,14 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 		log_no_more(mqtt);
 	if (mqtt->birth_due) /* not inside the callback: what is sent again comes first */
 		publish_birth(mqtt);
-	return !budget || mqtt_socket_unread(mqtt->handle, &mqtt->ahead) ? 1 : 0;
+	return !budget || mqtt_socket_unread(mqtt->handle, &mqtt->buffer) ? 1 : 0;
 }
 
-/* The library writes packet by packet, without delay: a batch of them is corked
- * into full segments, which the whole path has less work with. */
 static int mqtt_write(void *transport, char *err, size_t err_size)
 {
 	struct mqtt *mqtt = transport;
-	bool batch = mqtt->queued > 1;
-	int rc;
 
-	if (batch)
-		mqtt_socket_cork(mosquitto_socket(mqtt->handle), 1);
-	/* 1: it writes everything that is queued anyway; more would spin in empty passes. */
-	rc = mosquitto_loop_write(mqtt->handle, 1);
-	if (batch)
-		mqtt_socket_cork(mosquitto_socket(mqtt->handle), 0);
-	mqtt->queued = 0;
-	return judge_io(mqtt, rc, err, err_size);
+	return judge_io(mqtt, mqtt_socket_loop_write(mqtt->handle, &mqtt->buffer, mqtt->leaving), err, err_size);
 }
 
 static int mqtt_tick(void *transport, char *err, size_t err_size)
@@ -460,7 +448,6 @@ static enum send_result mqtt_send(void *transport, const struct message *message
 	rc = mosquitto_publish_v5(mqtt->handle, handle, message->topic.data, (int)message->payload.size,
 	                          message->payload.data, qos, message->retain, list);
 	mosquitto_property_free_all(&list);
-	mqtt->queued++;
 	mqtt->largest = bytes > mqtt->largest ? bytes : mqtt->largest;
 	switch (rc) {
 	case MOSQ_ERR_SUCCESS:
@@ -508,7 +495,7 @@ static void mqtt_goodbye(void *transport)
 {
 	struct mqtt *mqtt = transport;
 
-	mqtt->excused = true;
+	mqtt->excused = mqtt->leaving = true;
 	mosquitto_disconnect(mqtt->handle);
 }
 

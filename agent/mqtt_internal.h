@@ -6,7 +6,7 @@
 
 #include "buffer.h"
 #include "link.h"
-#include "mqtt_ahead.h"
+#include "mqtt_buffer.h"
 
 /* Sets everything that does not change between connections: credentials, will,
  * TLS, proxy, version. 0, or -1 with `err` naming the link and what was refused. */
@@ -29,11 +29,12 @@ bool mqtt_is_about_a_packet(int reason_code);
 bool mqtt_socket_ended(int fd);
 /* The other kernel has all that was written: over a slow line that is long after ours took the last byte. */
 bool mqtt_socket_arrived(int fd);
-/* mosquitto_loop_read() of what comes, from fewer and larger pieces; `ahead` belongs to the connection. */
-int mqtt_socket_loop_read(struct mosquitto *handle, struct mqtt_ahead *ahead);
-/* Something waits where poll(2) does not see it: in `ahead` or inside OpenSSL. */
-bool mqtt_socket_unread(struct mosquitto *handle, const struct mqtt_ahead *ahead);
-void mqtt_socket_cork(int fd, int on); /* holds back what does not fill a segment; -1 is no socket */
+/* mosquitto_loop_read() and mosquitto_loop_write() by way of `buffer`, which belongs to the connection. Who is
+ * `leaving` is not written for later, as the library closes the socket itself then. */
+int mqtt_socket_loop_read(struct mosquitto *handle, struct mqtt_buffer *buffer);
+int mqtt_socket_loop_write(struct mosquitto *handle, struct mqtt_buffer *buffer, bool leaving);
+/* Something waits where poll(2) does not see it: in `buffer` or inside OpenSSL. */
+bool mqtt_socket_unread(struct mosquitto *handle, const struct mqtt_buffer *buffer);
 
 /* The CONNECT properties of version 5. NULL on other versions or without memory. */
 mosquitto_property *mqtt_connect_properties(const struct link_config *config);

@@ -1,7 +1,5 @@
 /* What has to be known of a connection's socket, and done with it, beside libmosquitto. */
 #include <linux/sockios.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -22,26 +20,37 @@ bool mqtt_socket_arrived(int fd)
 	return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes == 0;
 }
 
-int mqtt_socket_loop_read(struct mosquitto *handle, struct mqtt_ahead *ahead)
+int mqtt_socket_loop_read(struct mosquitto *handle, struct mqtt_buffer *buffer)
 {
 	int rc;
 
 	if (!mosquitto_ssl_get(handle))
-		mqtt_ahead_begin(ahead, mosquitto_socket(handle));
+		mqtt_buffer_begin(buffer, mosquitto_socket(handle));
 	rc = mosquitto_loop_read(handle, 1);
-	mqtt_ahead_end();
+	mqtt_buffer_end();
 	return rc;
 }
 
-bool mqtt_socket_unread(struct mosquitto *handle, const struct mqtt_ahead *ahead)
+/* The library writes everything that is queued anyway; asked for more it would spin in empty passes. */
+int mqtt_socket_loop_write(struct mosquitto *handle, struct mqtt_buffer *buffer, bool leaving)
+{
+	int rc;
+
+	if (mqtt_buffer_flush(buffer) < 0)
+		return MOSQ_ERR_ERRNO;
+	if (mosquitto_ssl_get(handle) || leaving)
+		return mosquitto_loop_write(handle, 1);
+	mqtt_buffer_begin(buffer, mosquitto_socket(handle));
+	rc = mosquitto_loop_write(handle, 1);
+	mqtt_buffer_end();
+	if (rc == MOSQ_ERR_SUCCESS && mqtt_buffer_flush(buffer) < 0)
+		return MOSQ_ERR_ERRNO;
+	return rc;
+}
+
+bool mqtt_socket_unread(struct mosquitto *handle, const struct mqtt_buffer *buffer)
 {
 	SSL *ssl = mosquitto_ssl_get(handle);
 
-	return ahead->at < ahead->end || (ssl && SSL_pending(ssl) > 0);
-}
-
-void mqtt_socket_cork(int fd, int on)
-{
-	if (fd >= 0)
-		setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+	return mqtt_buffer_unread(buffer) || (ssl && SSL_pending(ssl) > 0);
 }
