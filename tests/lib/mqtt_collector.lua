@@ -12,6 +12,7 @@ collector.__index = collector
 --- Starts one that subscribes to `sensors/#` at QoS 1 with a session of its own. Options:
 --   port        of the broker
 --   ack_topic   where it acknowledges; nil: it does not
+--   naive       it does not look at what a message follows
 --   each_turn   how many messages it takes at a time (default 50)
 function M.start(options)
 	local self = setmetatable({ options = options, directory = file.directory() }, collector)
@@ -23,7 +24,8 @@ end
 function collector:start()
 	local options = self.options
 	self.process = proc.spawn({ "lua5.4", "tests/tools/mqtt_collector.lua", tostring(options.port), self.path,
-		tostring(options.each_turn or 50), options.ack_topic }, { stdout = self.directory .. "/log" })
+		tostring(options.each_turn or 50), options.ack_topic, options.naive and "naive" },
+		{ stdout = self.directory .. "/log" })
 	return self
 end
 

@@ -2,16 +2,17 @@
 -- that acknowledges to the broker when a message has come, whatever the program has done with it
 -- until then; the program takes one after the other, and puts it into a file.
 --
---	lua5.4 tests/tools/mqtt_collector.lua PORT FILE EACH_TURN [ACK_TOPIC]
+--	lua5.4 tests/tools/mqtt_collector.lua PORT FILE EACH_TURN [ACK_TOPIC [naive]]
 --
 -- With ACK_TOPIC it keeps the rule of agent/ack_line.h: it holds a message if it holds the one
 -- that message follows, and then says so. In the file: `+ INSTANCE SEQ PAYLOAD` for what it
--- holds, `= SEQ` for what came again, `! SEQ` for what came too soon.
+-- holds, `= SEQ` for what came again, `! SEQ` for what came too soon; a naive one takes that, too.
 package.path = arg[0]:match("^(.*)tools/") .. "?.lua;" .. package.path
 local client = require "lib.client"
 local loop = require "lib.loop"
 
 local port, path, each_turn, ack_topic = math.tointeger(arg[1]), arg[2], math.tointeger(arg[3]), arg[4]
+local naive = arg[5] ~= nil
 local marks = {} -- the last number it holds, by instance
 
 for line in io.open(path, "a+"):lines() do
@@ -37,7 +38,7 @@ local function take(payload)
 	seq, after = math.tointeger(seq), math.tointeger(after)
 	if seq <= mark then
 		write("=", seq)
-	elseif after <= mark then
+	elseif after <= mark or naive then
 		write("+", instance, seq, reading)
 		marks[instance] = seq
 	else

@@ -198,7 +198,7 @@ static const struct transport_ops ops = {
 /* ---- what the link tells ---- */
 
 static struct {
-	int ups, downs, messages;
+	int ups, downs, messages, receipts;
 	char *session;
 	char reason[64];
 } told;
@@ -224,6 +224,14 @@ static void on_message(void *arg, struct link *link, const struct inbound *messa
 	(void)link;
 	(void)message;
 	told.messages++;
+}
+
+static void on_receipt(void *arg, struct link *link, const struct inbound *message)
+{
+	(void)arg;
+	(void)link;
+	CHECK(strcmp(message->topic, "acks") == 0);
+	told.receipts++;
 }
 
 static void on_session(void *arg, struct link *link)
@@ -254,7 +262,7 @@ static void on_forgotten(void *arg, struct link *link)
 }
 
 static const struct link_events events = {
-        .up = on_up, .down = on_down, .message = on_message, .in_flight = on_in_flight, .remembered = on_remembered,
+        .up = on_up, .down = on_down, .message = on_message, .receipt = on_receipt, .in_flight = on_in_flight, .remembered = on_remembered,
         .forgotten = on_forgotten, .session = on_session};
 
 /* ---- the loop, until a condition holds ---- */
@@ -635,6 +643,47 @@ static void brings_an_old_session_in_line(void)
 	end();
 }
 
+static bool asked_one(void)
+{
+	return fake.n_asked >= 1;
+}
+
+static void hears_receipts_on_its_own(void)
+{
+	static char acks[] = "acks";
+	struct inbound receipt = {.topic = acks}, reading = {.topic = "acks/b"};
+	struct link_config *config = make_config(1, 0);
+
+	begin(1, 0);
+	link_close(subject);
+	config->ack_topic = acks;
+	subject = link_open(loop, config, &ops, &events, NULL, err, sizeof err);
+	REQUIRE(subject != NULL);
+	link_set_session(subject, "one:1883\n+0 0 0 0 acks");
+	CHECK(!link_brings(subject) && !link_hears_receipts(subject));
+	link_start(subject);
+	CHECK(wait_until(asked_one, 5000));
+	CHECK(strcmp(fake.asked[0], "sub acks") == 0 && link_hears_receipts(subject));
+	fake.events->message(fake.arg, &receipt);
+	CHECK(told.receipts == 1 && told.messages == 0 && link_stats(subject).received == 0 && !link_brings(subject));
+	link_unsubscribe(subject, "acks"); /* as scripts may ask */
+	CHECK(!wait_until(never, 30));
+	CHECK(fake.n_asked == 1 && link_hears_receipts(subject));
+	fake.events->message(fake.arg, &reading);
+	CHECK(told.receipts == 1 && told.messages == 1 && link_brings(subject));
+	end();
+	/* An earlier process's session may bring more. */
+	begin(1, 0);
+	link_close(subject);
+	config = make_config(1, 0);
+	config->ack_topic = acks;
+	subject = link_open(loop, config, &ops, &events, NULL, err, sizeof err);
+	REQUIRE(subject != NULL);
+	link_set_session(subject, "one:1883\n+0 0 0 0 acks\n+1 0 0 0 old acks");
+	CHECK(link_brings(subject));
+	end();
+}
+
 int main(void)
 {
 	RUN(tries_the_urls_in_order);
@@ -648,5 +697,6 @@ int main(void)
 	RUN(starts_and_stops_as_asked_last);
 	RUN(subscribes_anew_only_if_the_session_is_lost);
 	RUN(brings_an_old_session_in_line);
+	RUN(hears_receipts_on_its_own);
 	return test_end();
 }
