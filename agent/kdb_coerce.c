@@ -101,6 +101,10 @@ static enum kdb_coerced coerce_float(lua_State *L, int index, const struct targe
 
 #define NS INT64_C(1000000000)
 
+/* From here on, which is 2004, a double is at most 0.24 us apart from the next: what it has beyond microseconds is noise,
+ * and 10:00:00.123 would become 10:00:00.122999907. */
+#define FINE_SECONDS 1073741824.0
+
 static int64_t floor_div(int64_t value, int64_t by)
 {
 	return value / by - (value % by < 0);
@@ -118,7 +122,8 @@ static bool read_seconds(lua_State *L, int index, int64_t *seconds, int64_t *ns)
 		*seconds = lua_tointeger(L, index);
 	} else {
 		*seconds = (int64_t)floor(value);
-		*ns = (int64_t)llround((value - floor(value)) * 1e9);
+		*ns = fabs(value) < FINE_SECONDS ? (int64_t)llround((value - floor(value)) * 1e9)
+		                                 : (int64_t)llround((value - floor(value)) * 1e6) * 1000;
 	}
 	return true;
 }
