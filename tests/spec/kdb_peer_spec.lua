@@ -1,9 +1,11 @@
 --- kdb+ IPC between Tidegate and a third party's library, npm's node-q: what one writes
 -- the other reads. A codec that only talks to itself agrees with its own mistakes.
 local cjson = require "cjson"
+local collector = require "lib.collector"
 local file = require "lib.file"
 local need = require "lib.need"
 local proc = require "lib.proc"
+local tidegate = require "lib.tidegate"
 
 local BINARY = os.getenv("TIDEGATE") or "build/tidegate"
 local NULL = cjson.null
@@ -196,5 +198,47 @@ describe("beside node-q", function()
 		for i, value in ipairs(values) do
 			assert.equal(i % 7, value)
 		end
+	end)
+
+	-- A column of each type: what a script gives, what the collector has.
+	local COLUMNS = {
+		{ "boolean", "true", true },
+		{ "guid", "'01020304-0506-0708-090a-0b0c0d0e0f10'", "01020304-0506-0708-090a-0b0c0d0e0f10" },
+		{ "byte", "200", 200 }, { "short", "-5", -5 }, { "int", "nil", NULL },
+		{ "long", "9007199254740993", 9007199254740993 },
+		{ "real", "0.5", 0.5 }, { "float", "20", 20 }, { "char", "'x'", "x" }, { "symbol", "'grüße'", "grüße" },
+		{ "timestamp", "kdb.timestamp(1763719200, 123456789)", 817034400123456789 }, { "month", "1763719200", 310 },
+		{ "date", "1763719200", 9456 }, { "timespan", "1.5", 1500000000 }, { "minute", "36000", 600 },
+		{ "second", "36061", 36061 }, { "time", "0.25", 250 }, { "string", "'one, two'", "one, two" },
+	}
+
+	it("rows on a link are what they were, for each type, one or many", function()
+		local columns, values, expected = {}, {}, {}
+		for i, column in ipairs(COLUMNS) do
+			columns[i] = ("c%d:%s"):format(i, column[1])
+			values[i] = column[2]
+			expected[i] = column[3]
+		end
+		local peer = collector.start { tables = { every = columns }, user = "gw", password = "secret" }
+		local row = ("kdb.upd('every', { %s })"):format(table.concat(values, ", "):gsub("nil", "kdb.null.int"))
+		tidegate.start {
+			config = { links = { hist = {
+				url = ("kdb://gw:secret@127.0.0.1:%d"):format(peer.port),
+				tables = { every = columns },
+				batch = { delay = "20ms" },
+				check_meta = true,
+			} } },
+			scripts = { ["rules.lua"] = ([[
+				function on_start() %s end
+				after(0.2, function() for _ = 1, 50 do %s end end)
+			]]):format(row, row) },
+		}
+		local rows = peer:wait_rows(51)
+		for _, one in ipairs(rows) do
+			assert.same(expected, { table.unpack(one) })
+		end
+		assert.equal("bgxhijefcspmdnuvtC", peer:calls(".u.upd")[1].types)
+		assert.same({ 1, 50 }, { peer:calls(".u.upd")[1].rows, peer:calls(".u.upd")[2].rows })
+		assert.equal("meta", peer:calls()[1].expression and "meta" or peer:calls()[1].call)
 	end)
 end)
