@@ -15,7 +15,7 @@
 
 .sub.broker:`$"tcp://localhost:1883"
 .sub.topic:`$"readings/#"
-.sub.ack:`$"tidegate/gw-01/ack"        / ack_topic of the gateway's link
+.sub.ack:`$"tidegate/gw-01/ack"        / ack_topic of the gateway's link; one such process for each link
 .sub.journal:`:readings.journal
 
 sensor:([]sym:`symbol$();ts:`timestamp$();val:`float$())
