@@ -81,7 +81,7 @@ local candidates = {
 	forwarders.sqlite_bridge({ "plugin_opt_sync full", "plugin_opt_flush_period 0" }, {
 		key = "sqlite21",
 		about = "its bridge; SQLite plugin with sync full, flush period 0",
-		share = 0.5, slow_share = 0.2,
+		share = 1, slow_share = 0.2,
 	}) or { key = "sqlite21" },
 	forwarders.paho {
 		key = "paho",

@@ -246,8 +246,10 @@ local function rate_bars(results, settings)
 		local name = key == "tidegate" and "strict" or "with linger"
 		for _, size in ipairs(settings.sizes) do
 			local ours = median(results[key][size], "rate")
-			at_least(("%s: at least the rate of mosquitto's bridge, %d bytes"):format(name, size), ours,
+			at_least(("%s: at least the rate of mosquitto's bridge in RAM, %d bytes"):format(name, size), ours,
 				median(results.bridge[size], "rate"), 1)
+			at_least(("%s: at least the rate of mosquitto 2.1's, synced, %d bytes"):format(name, size), ours,
+				median(results.sqlite21[size], "rate"), 1)
 			at_least(("%s: at least 4x the rate of Paho with files, %d bytes"):format(name, size), ours,
 				median(results.paho[size], "rate"), 4)
 		end
