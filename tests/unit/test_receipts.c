@@ -212,7 +212,7 @@ static unsigned dice(unsigned sides)
 static void test_nothing_is_lost_at_random(void)
 {
 	static bool held[MESSAGES + 1];
-	struct delivery pipe[PIPE];
+	struct delivery pipe[PIPE] = {{0}};
 	uint64_t new_seq = 1, mark = 0, acknowledged = 0;
 	int64_t now_ms = 0;
 	size_t n = 0;
