@@ -51,10 +51,10 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/kdb_value.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
                 agent/metrics.c agent/mqtt.c agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
-                agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/pattern.c \
+                agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/notify.c agent/pattern.c \
                 agent/place.c agent/play.c agent/poison.c agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c agent/redelivery.c \
                 agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c agent/script.c \
-                agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c agent/sources.c \
+                agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c agent/service.c agent/sources.c \
                 agent/state_table.c agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c \
                 agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c agent/value.c agent/value_run.c
 STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test_salvage test_state test_store
@@ -63,7 +63,7 @@ SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_s
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
                 test_control test_forward test_hangup test_json test_kdb_batch test_kdb_calls test_kdb_compress \
                 test_kdb_errors test_kdb_ipc test_kdb_time test_library test_link test_log test_losses \
-                test_mqtt_buffer \
+                test_mqtt_buffer test_notify \
                 test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
                 test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
@@ -126,9 +126,9 @@ losses: deps-bench ## what a kill, a power cut and a full disk cost Tidegate and
 # ---- testing it ----
 
 test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
-	$(MAKE) all $(BUILD)/load $(BUILD)/shim.so $(BUILD)/fail.so $(COLLECTOR)
+	$(MAKE) all $(BUILD)/load $(BUILD)/notified $(BUILD)/shim.so $(BUILD)/fail.so $(COLLECTOR)
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
-	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate SHIM=$(BUILD)/shim.so \
+	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate NOTIFIED=$(BUILD)/notified SHIM=$(BUILD)/shim.so \
 		FAIL_SHIM=$(BUILD)/fail.so COLLECTOR=$(dir $(COLLECTOR)) tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
 
 torture: deps-test ## kills, power cuts, broken networks and disks in their thousands: about an hour
@@ -189,6 +189,10 @@ $(BUILD)/load: tests/tools/load.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< $(MOSQ_LIBS) -lpthread
 
+$(BUILD)/notified: tests/tools/notified.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $<
+
 $(BUILD)/kdb_sink: tests/tools/kdb_sink.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
@@ -217,7 +221,7 @@ $(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
 
-LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_encode kdb_sink load shim.so slow_sync.so
+LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_encode kdb_sink load notified shim.so slow_sync.so
 
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)

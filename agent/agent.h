@@ -17,6 +17,7 @@
 #include "route.h"
 #include "script.h"
 #include "scripts.h"
+#include "service.h"
 
 struct control;
 struct dead;
@@ -64,6 +65,7 @@ struct agent {
 	struct clock clock;
 	struct custody custody;
 	struct upkeep upkeep;
+	struct service service;
 	struct drops drops;
 	struct buffer properties; /* scratch */
 	bool out_of_memory; /* what a script published could not be queued */

@@ -11,6 +11,7 @@
 #include "link.h"
 #include "log.h"
 #include "script.h"
+#include "service.h"
 
 /* One reload, and what there is to tell of it. */
 struct reloading {
@@ -289,13 +290,11 @@ static void apply(struct reloading *reloading)
 }
 
 /* NULL, or why nothing was changed. */
-static const char *run(struct reloading *reloading)
+static const char *load_and_apply(struct reloading *reloading)
 {
 	struct agent *agent = reloading->agent;
 	struct problems problems = {0};
 
-	if (agent->phase != RUNNING)
-		return "the agent is stopping";
 	if (agent->custody.failing)
 		return "the store cannot be written now: nothing is changed";
 	reloading->config = config_load_as(agent->config->path, agent->config->name, &problems);
@@ -308,6 +307,19 @@ static const char *run(struct reloading *reloading)
 	if (reloading->changes == 0)
 		log_info("reload", "nothing has changed");
 	return NULL;
+}
+
+static const char *run(struct reloading *reloading)
+{
+	struct agent *agent = reloading->agent;
+	const char *problem;
+
+	if (agent->phase != RUNNING)
+		return "the agent is stopping";
+	service_reloading(agent);
+	problem = load_and_apply(reloading);
+	service_ready(agent);
+	return problem;
 }
 
 void reload(struct agent *agent)

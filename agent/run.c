@@ -27,6 +27,7 @@
 #include "queue.h"
 #include "recorder.h"
 #include "reload.h"
+#include "service.h"
 #include "states.h"
 #include "store.h"
 
@@ -178,6 +179,7 @@ static void on_stop_deadline(void *arg)
  * is sent twice after the next start; then the other links leave. */
 void agent_stop(struct agent *agent)
 {
+	service_stopping(agent);
 	scripts_stop(agent);
 	agent->custody.stopping = true;
 	step_commit(agent);
@@ -336,6 +338,7 @@ static void close_everything(struct agent *agent)
 	recorder_close(agent->recorder);
 	control_close(agent->control);
 	scripts_close(agent);
+	service_release(agent);
 	metrics_close(agent->metrics);
 	while (agent->routes) {
 		struct route *route = agent->routes;
@@ -393,12 +396,14 @@ int run_agent(struct config *config, const struct run_options *options)
 	agent_host_init(&agent);
 	custody_init(&agent, config->linger_ms);
 	upkeep_init(&agent);
+	service_init(&agent);
 	if (rehearsal)
 		rehearsal->begins(rehearsal->arg, &agent);
 	status = open_everything(&agent, options->record);
 	if (status == 0) {
 		log_info("agent", "running name=%s version=%s instance=%s", config->name, VERSION,
 		         store_instance(agent.store));
+		service_ready(&agent);
 		if (loop_run(agent.loop) < 0) {
 			log_error("agent", "poll: %s", strerror(errno));
 			status = 1;
@@ -409,6 +414,8 @@ int run_agent(struct config *config, const struct run_options *options)
 	if (agent.store)
 		commit_the_rest(agent.store);
 	corrupt = agent.store && store_corrupt(agent.store);
+	if (corrupt)
+		service_repairing(&agent);
 	close_everything(&agent);
 	if (corrupt && (status = upkeep_replace(config)) == RUN_AGAIN && agent.phase == RUNNING)
 		return status;
