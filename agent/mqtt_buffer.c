@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static _Thread_local struct mqtt_buffer *current;
@@ -38,13 +39,27 @@ bool mqtt_buffer_unsent(const struct mqtt_buffer *buffer)
 
 /* ---- the ones that would be called if there were none here ---- */
 
-/* Looked up once; it does not matter by whom. */
-static uintptr_t find(_Atomic uintptr_t *next, const char *name)
+typedef ssize_t read_function(int fd, void *to, size_t size);
+typedef ssize_t write_function(int fd, const void *from, size_t size);
+
+static ssize_t kernel_read(int fd, void *to, size_t size)
+{
+	return syscall(SYS_read, fd, to, size);
+}
+
+static ssize_t kernel_write(int fd, const void *from, size_t size)
+{
+	return syscall(SYS_write, fd, from, size);
+}
+
+/* Looked up once; it does not matter by whom. A program that is linked statically has no other. */
+static uintptr_t find(_Atomic uintptr_t *next, const char *name, uintptr_t kernel)
 {
 	uintptr_t found = atomic_load_explicit(next, memory_order_relaxed);
 
 	if (!found) {
 		found = (uintptr_t)dlsym(RTLD_NEXT, name);
+		found = found ? found : kernel;
 		atomic_store_explicit(next, found, memory_order_relaxed);
 	}
 	return found;
@@ -54,14 +69,14 @@ static ssize_t next_read(int fd, void *to, size_t size)
 {
 	static _Atomic uintptr_t next;
 
-	return ((ssize_t(*)(int, void *, size_t))find(&next, "read"))(fd, to, size);
+	return ((read_function *)find(&next, "read", (uintptr_t)kernel_read))(fd, to, size);
 }
 
 static ssize_t next_write(int fd, const void *from, size_t size)
 {
 	static _Atomic uintptr_t next;
 
-	return ((ssize_t(*)(int, const void *, size_t))find(&next, "write"))(fd, from, size);
+	return ((write_function *)find(&next, "write", (uintptr_t)kernel_write))(fd, from, size);
 }
 
 /* ---- reading ---- */
