@@ -380,7 +380,8 @@ static enum send_result kdb_send(void *transport, const struct message *message,
 
 	if (!kdb->greeted || !kdb_meta_admits(&kdb->meta, message->topic.data))
 		return SEND_LATER;
-	return kdb_calls_add(&kdb->calls, message, clock_monotonic_ms(), clock_wall_ms(), handle, reason, reason_size);
+	return kdb_calls_add(&kdb->calls, message, kdb->config->kdb.late_call ? clock_wall_ms() : 0, handle, reason,
+	                     reason_size);
 }
 
 static char *kdb_note(void *transport)

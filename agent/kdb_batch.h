@@ -51,7 +51,7 @@ struct kdb_batch {
 	struct kdb_place *places; /* of its rows, in order of seq */
 	size_t n, size;
 	size_t bytes;       /* of all items */
-	int64_t opened_ms;
+	int64_t opened_ms;  /* 0: just now */
 	uint64_t end;       /* no row above this seq may join */
 	bool late;          /* its rows go to another function */
 	unsigned refusals;  /* by errors that nobody knows */

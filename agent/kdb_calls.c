@@ -122,7 +122,7 @@ static struct kdb_batch *open_batch(struct kdb_calls *calls, const struct messag
 	return NULL;
 }
 
-static struct kdb_batch *batch_for(struct kdb_calls *calls, const struct message *message, bool late, int64_t now_ms)
+static struct kdb_batch *batch_for(struct kdb_calls *calls, const struct message *message, bool late)
 {
 	struct kdb_batch *batch = open_batch(calls, message, late);
 
@@ -132,7 +132,6 @@ static struct kdb_batch *batch_for(struct kdb_calls *calls, const struct message
 	if (!batch)
 		return NULL;
 	batch->late = late;
-	batch->opened_ms = now_ms;
 	batch->end = kdb_cuts_end(&calls->cuts, batch->table, message->seq);
 	append(&calls->open, batch);
 	return batch;
@@ -155,8 +154,8 @@ static void stamp(struct kdb_cells *row, enum kdb_time_column column, int64_t ti
 		kdb_cells_stamp(row, KDB_TIMESPAN, (ns % DAY_NS + DAY_NS) % DAY_NS);
 }
 
-enum send_result kdb_calls_add(struct kdb_calls *calls, const struct message *message, int64_t now_ms, int64_t wall_ms,
-                               int *handle, char *reason, size_t reason_size)
+enum send_result kdb_calls_add(struct kdb_calls *calls, const struct message *message, int64_t wall_ms, int *handle,
+                               char *reason, size_t reason_size)
 {
 	const struct kdb_config *kdb = &calls->config->kdb;
 	struct kdb_batch *batch;
@@ -170,7 +169,7 @@ enum send_result kdb_calls_add(struct kdb_calls *calls, const struct message *me
 	if (kdb_cells_read(&calls->row, message->payload, reason, reason_size) < 0)
 		return SEND_NEVER;
 	stamp(&calls->row, kdb->time_column, message->time_ms);
-	batch = batch_for(calls, message, is_late(kdb, message, wall_ms), now_ms);
+	batch = batch_for(calls, message, is_late(kdb, message, wall_ms));
 	*handle = (int)(++calls->last_handle & 0x7fffffff);
 	if (!batch || kdb_batch_add(batch, &calls->row, (struct kdb_place){message->seq, *handle}) < 0) {
 		if (batch && batch->n == 0) {
@@ -221,6 +220,9 @@ static void finish(struct kdb_calls *calls, struct kdb_batch *batch, const char 
 /* What waits in many open batches leaves no room for more: then the oldest goes as it is. */
 static void seal_due(struct kdb_calls *calls, int64_t now_ms)
 {
+	for (struct kdb_batch *batch = calls->open.first; batch; batch = batch->next)
+		if (batch->opened_ms == 0)
+			batch->opened_ms = now_ms;
 	while (calls->open.first && now_ms - calls->open.first->opened_ms >= calls->config->kdb.batch_delay_ms)
 		seal(calls, calls->open.first);
 	if (calls->open.first && !calls->sealed.first && !calls->called.first && !has_room(calls))

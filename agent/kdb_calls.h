@@ -50,11 +50,11 @@ void kdb_calls_init(struct kdb_calls *calls, const struct link_config *config, c
 void kdb_calls_release(struct kdb_calls *calls);
 
 /* A row, for a batch. As transport_ops.send; SEND_LATER also while there is no room. `wall_ms`: the time
- * against which rows are late. */
-enum send_result kdb_calls_add(struct kdb_calls *calls, const struct message *message, int64_t now_ms, int64_t wall_ms,
-                               int *handle, char *reason, size_t reason_size);
+ * against which rows are late, if any are. */
+enum send_result kdb_calls_add(struct kdb_calls *calls, const struct message *message, int64_t wall_ms, int *handle,
+                               char *reason, size_t reason_size);
 
-/* What is due is sealed. With exactly_once, what is to be called next is noted first: returns
+/* What is due is sealed, and what is new begins to wait. With exactly_once, what is to be called next is noted first: returns
  * a text to free() that must be durable before, or NULL. kdb_calls_noted() tells when it is. */
 char *kdb_calls_settle(struct kdb_calls *calls, int64_t now_ms);
 void kdb_calls_noted(struct kdb_calls *calls);

@@ -112,6 +112,7 @@ static char *real_path(const char *path)
 static struct store *open_file(const char *path, enum store_durability durability, enum schema_result *result,
                                char *why, size_t size)
 {
+	const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX; /* one thread */
 	struct store *store = calloc(1, sizeof *store);
 
 	*result = SCHEMA_FAILED;
@@ -120,7 +121,7 @@ static struct store *open_file(const char *path, enum store_durability durabilit
 		free(store);
 		return NULL;
 	}
-	if (sqlite3_open_v2(path, &store->database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK) {
+	if (sqlite3_open_v2(path, &store->database, flags, NULL) == SQLITE_OK) {
 		sqlite3_extended_result_codes(store->database, 1);
 		sqlite3_busy_timeout(store->database, LOCK_WAIT_MS);
 		store->durability = durability;

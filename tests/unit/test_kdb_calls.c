@@ -63,7 +63,7 @@ static enum send_result add_at(const char *table, int64_t value, int64_t time_ms
 
 	REQUIRE(kdb_put_list(&payload, 1) == 0 && kdb_put_integer(&payload, KDB_LONG, value) == 0);
 	message.payload = (struct bytes){payload.data, payload.size};
-	result = kdb_calls_add(&calls, &message, now_ms, 5000000, &handle, reason, sizeof reason);
+	result = kdb_calls_add(&calls, &message, 5000000, &handle, reason, sizeof reason);
 	if (result != SEND_OK)
 		last_seq--;
 	buffer_release(&payload);
@@ -93,6 +93,13 @@ static size_t call(void)
 	return rows;
 }
 
+/* Turns end, and time passes. */
+static void pass(int64_t ms)
+{
+	free(kdb_calls_settle(&calls, now_ms));
+	now_ms += ms;
+}
+
 static void answer(const char *error)
 {
 	struct bytes text = {error, error ? strlen(error) : 0};
@@ -110,7 +117,7 @@ static void test_full_batches_go_at_once(void)
 	answer(NULL);
 	CHECK(n_acknowledged == 4 && acknowledged[0] == 1 && acknowledged[3] == 4);
 	CHECK(call() == 0 && kdb_calls_due_ms(&calls, now_ms) == now_ms + 500);
-	now_ms += 500;
+	pass(500);
 	CHECK(call() == 1);
 	CHECK(kdb_calls_due_ms(&calls, now_ms) == now_ms + 2000);
 	now_ms += 1000;
@@ -173,7 +180,7 @@ static void test_late_rows(void)
 	config.kdb.late_after_ms = 1000;
 	config.kdb.late_call = (char *)"late";
 	CHECK(add_at("sensor", 1, 5000000) == SEND_OK && add_at("sensor", 2, 3000000) == SEND_OK);
-	now_ms += 500;
+	pass(500);
 	CHECK(call() == 1 && memmem(out.data, out.size, ".u.upd", 6));
 	answer(NULL);
 	CHECK(call() == 1 && memmem(out.data, out.size, "\xf5late", 6));
@@ -186,7 +193,7 @@ static void test_time_column(void)
 	begin();
 	config.kdb.time_column = KDB_TIME_COLUMN_TIMESPAN;
 	CHECK(add_at("sensor", 1, INT64_C(946684800000) + 86400000 + 7) == SEND_OK);
-	now_ms += 500;
+	pass(500);
 	CHECK(call() == 1);
 	CHECK(memmem(out.data, out.size, "\x10\x00\x01\x00\x00\x00\xc0\xcf\x6a\x00\x00\x00\x00\x00", 14));
 	begin();
@@ -194,7 +201,7 @@ static void test_time_column(void)
 	CHECK(add_at("sensor", 1, INT64_C(946684800000) - 1) == SEND_OK); /* before 2000: still a time of day */
 	config.kdb.time_column = KDB_TIME_COLUMN_TIMESTAMP;
 	CHECK(add_at("sensor", 1, INT64_C(946684800000) + 7) == SEND_OK);
-	now_ms += 500;
+	pass(500);
 	CHECK(call() == 1 && memmem(out.data, out.size, "\x10\x00\x01\x00\x00\x00\xc0\xbd\x3f\x91\x94\x4e\x00\x00", 14));
 	answer(NULL);
 	CHECK(call() == 1 && memmem(out.data, out.size, "\x0c\x00\x01\x00\x00\x00\xc0\xcf\x6a\x00\x00\x00\x00\x00", 14));
@@ -293,7 +300,7 @@ static void test_hang_ups(void)
 {
 	begin();
 	add("sensor", 3);
-	now_ms += 500;
+	pass(500);
 	for (int i = 0; i < 3; i++) {
 		CHECK(call() == 3);
 		kdb_calls_lost(&calls, true);
@@ -303,7 +310,7 @@ static void test_hang_ups(void)
 		last_seq--;
 	}
 	CHECK(call() == 0 && n_refused == 3 && strcmp(last_reason, "the collector hung up on it three times") == 0);
-	now_ms += 500;
+	pass(500);
 	CHECK(call() == 1);
 	answer(NULL);
 	CHECK(n_acknowledged == 1);
@@ -370,7 +377,7 @@ static void test_batches_end_where_they_ended(void)
 	add("sensor", 4);
 	CHECK(call() == 3);
 	answer(NULL);
-	now_ms += 500;
+	pass(500);
 	CHECK(call() == 3);
 	answer("type");
 	CHECK(call() == 1);
@@ -395,13 +402,13 @@ static void test_order_with_exactly_once(void)
 	REQUIRE(kdb_put_list(&payload, 1) == 0 && kdb_put_float(&payload, KDB_FLOAT, 1) == 0);
 	message.seq = ++last_seq;
 	message.payload = (struct bytes){payload.data, payload.size};
-	CHECK(kdb_calls_add(&calls, &message, now_ms, 0, &handle, reason, sizeof reason) == SEND_OK);
+	CHECK(kdb_calls_add(&calls, &message, 0, &handle, reason, sizeof reason) == SEND_OK);
 	add("sensor", 1);
 	CHECK(call() == 2);
 	answer(NULL);
 	CHECK(call() == 1);
 	answer(NULL);
-	now_ms += 500;
+	pass(500);
 	CHECK(call() == 1 && n_acknowledged == 3 && acknowledged[2] == 3);
 	buffer_release(&payload);
 }
@@ -413,7 +420,7 @@ static void test_what_is_no_row(void)
 	int handle;
 
 	begin();
-	CHECK(kdb_calls_add(&calls, &message, now_ms, 0, &handle, reason, sizeof reason) == SEND_NEVER);
+	CHECK(kdb_calls_add(&calls, &message, 0, &handle, reason, sizeof reason) == SEND_NEVER);
 	CHECK(strstr(reason, "no row of a kdb+ table") != NULL && calls.rows == 0);
 }
 
