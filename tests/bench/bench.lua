@@ -16,9 +16,10 @@
 --	BENCH_CALLS=200000      calls of each handler in part `rules`, in each round
 --	BENCH_SCRIPTS=100       scripts that are loaded there
 --	BENCH_LOOPS=10          endless loops there
+--	BENCH_ROWS=1000000      kdb+ rows that drain in part `kdb`; one at a time, a twentieth
 --
 -- A quick run: BENCH_ROUNDS=1 BENCH_COUNT=10000 BENCH_DRAIN=10000 BENCH_LONG=20000 BENCH_BACKLOG=50000 BENCH_FLASH=5
--- BENCH_CALLS=20000 BENCH_LOOPS=3.
+-- BENCH_CALLS=20000 BENCH_LOOPS=3 BENCH_ROWS=50000.
 -- A missed bar is printed and fails nothing; only what breaks or loses messages does.
 package.path = "tests/?.lua;" .. package.path
 
@@ -48,6 +49,7 @@ local settings = {
 	calls = setting("BENCH_CALLS", 200000),
 	scripts = setting("BENCH_SCRIPTS", 100),
 	loops = setting("BENCH_LOOPS", 10),
+	rows = setting("BENCH_ROWS", 1000000),
 	call_limit = rules.call_limit,
 	rate = 100,
 	sizes = { 64, 1024 },
@@ -220,6 +222,13 @@ end
 function parts.kdb()
 	results.kdb.encoding = kdb.encoding(settings.rounds)
 	note("%d rounds of encoding for kdb+", settings.rounds)
+	results.kdb.drain, results.kdb.single = {}, {}
+	for round = 1, settings.rounds do
+		results.kdb.drain[round] = kdb.drain(settings.rows, 500)
+		results.kdb.single[round] = kdb.drain(settings.rows // 20, 1)
+		note("drained %d rows in %.1f s, and one at a time %d in %.1f s", settings.rows, results.kdb.drain[round].seconds,
+			settings.rows // 20, results.kdb.single[round].seconds)
+	end
 end
 
 -- ---- the run ----
@@ -282,6 +291,7 @@ lab.main(function()
 	measure.directory = file.directory()
 	measure.files, files_remark = disk.for_small_files(measure.directory)
 	rules.directory = measure.directory
+	kdb.directory = measure.directory
 	describe(list, files_remark)
 	local started = loop.now()
 	for _, part in ipairs { "forwarding", "outage", "slow", "backlog", "flash", "rules", "kdb" } do

@@ -3,7 +3,7 @@
 -- `results[key]` has lists of rounds, or nil where nothing was measured: `[size]` of
 -- forwarding messages of that size, `drain` and `long` of outages, `slow` with slow
 -- syncs, `backlog`, `flash`. What is in a round, measure.lua says. `results.rules` has
--- what rules.lua measured: `calls`, `memory`, `loops`; `results.kdb` what kdb.lua did: `encoding`.
+-- what rules.lua measured: `calls`, `memory`, `loops`; `results.kdb` what kdb.lua did: `encoding`, `drain`, `single`.
 local M = {}
 
 local function grouped(number)
@@ -209,6 +209,7 @@ end
 --- What kdb+'s wire costs.
 function M.kdb(_, results)
 	local rounds = results.kdb.encoding
+	local drain, single = results.kdb.drain, results.kdb.single
 	print("kdb+'s wire, CPU time of one core (medians)")
 	print(("  four columns of 100,000 floats: %.0f us to encode, %.0f us for memcpy"):format(
 		median(rounds, "encode") / 1e3, median(rounds, "copy") / 1e3))
@@ -216,6 +217,12 @@ function M.kdb(_, results)
 		median(rounds, "rows")))
 	print(("  %.0f ns to read again, %.0f ns to compress, to 1/%.1f"):format(median(rounds, "read"),
 		median(rounds, "compress"), median(rounds, "smaller")))
+	print()
+	print("Queued rows of (time, sym, value) drained into a collector that only reads and answers (medians)")
+	print(("  500 to a call:  %7.0f rows/s, %7.0f rows per second of CPU time, %s MB resident at most"):format(
+		median(drain, "per_second"), median(drain, "per_cpu_second"), megabytes(median(drain, "memory"))))
+	print(("  one to a call:  %7.0f rows/s, %7.0f rows per second of CPU time"):format(
+		median(single, "per_second"), median(single, "per_cpu_second")))
 	print()
 end
 
@@ -309,6 +316,14 @@ end
 
 local function kdb_bars(results)
 	at_most("encoding 100,000 floats for kdb+: at most twice memcpy", median(results.kdb.encoding, "ratio"), 2, "%.2fx")
+	local drain, single = results.kdb.drain, results.kdb.single
+	local per_core = median(drain, "per_cpu_second")
+	bar("kdb+ rows from disk: at least 300,000/s per core", per_core and per_core >= 300000,
+		per_core and ("%.0f/s"):format(per_core))
+	at_least("at least ten times as many as one at a time, in CPU time", per_core, median(single, "per_cpu_second"), 10)
+	at_least("and in time", median(drain, "per_second"), median(single, "per_second"), 10)
+	local memory = median(drain, "memory")
+	at_most("under 10 MB resident meanwhile", memory and memory / 2 ^ 20, 10, "%.1f MB")
 end
 
 --- The bars that Tidegate sets itself.
