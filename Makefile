@@ -96,7 +96,13 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples \
 		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta \
 		$(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate $(DESTDIR)$(PREFIX)/share/tidegate/kdb
+	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
+	$(INSTALL) -m 644 docs/man/tidegate.1 $(DESTDIR)$(PREFIX)/share/man/man1/tidegate.1
+	$(INSTALL) -m 644 docs/man/tidegate.lua.5 $(DESTDIR)$(PREFIX)/share/man/man5/tidegate.lua.5
+	$(INSTALL) -m 644 packaging/completion/tidegate.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/tidegate
 	$(INSTALL) -m 644 agent.lua.example $(DESTDIR)$(PREFIX)/share/tidegate/agent.lua.example
 	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/tidegate/examples
 	$(INSTALL) -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
@@ -223,7 +229,7 @@ $(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
 
 LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_encode kdb_sink load notified shim.so slow_sync.so
 
-lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck
+lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck, mandoc
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
 	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-clang/%)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
@@ -231,7 +237,8 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 		tests/unit tests/tools tests/torture tests/fuzz \
 		tests/bench/handler_cost.c tests/bench/kdb_encode.c tests/bench/slow_sync.c tests/losses
 	luacheck --quiet scripts tests agent.lua.example
-	shellcheck .ci/run packaging/*.sh tests/*.sh
+	shellcheck .ci/run packaging/*.sh packaging/completion/*.bash tests/*.sh
+	mandoc -T lint -W warning docs/man/*
 
 # ---- torture ----
 

@@ -14,7 +14,7 @@ packages_of() {
 		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables systemd
 		command -v npm >/dev/null || echo nodejs npm # whoever packaged it
 		;;
-	lint) packages_of build && echo clang cppcheck lua-check shellcheck ;;
+	lint) packages_of build && echo clang cppcheck lua-check mandoc shellcheck ;;
 	bench) packages_of demo && echo libpaho-mqtt-dev python3 python3-paho-mqtt ;;
 	fuzz) packages_of build && echo clang libclang-rt-dev lua5.4 ;;
 	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;
