@@ -62,7 +62,7 @@ SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_s
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
                 test_control test_forward test_hangup test_json test_kdb_batch test_kdb_calls test_kdb_compress \
-                test_kdb_errors test_kdb_ipc test_kdb_time test_library test_link test_log test_losses \
+                test_kdb_errors test_kdb_ipc test_kdb_meta test_kdb_time test_library test_link test_log test_losses \
                 test_mqtt_buffer test_notify \
                 test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
                 test_timers test_topic test_value

@@ -24,6 +24,7 @@
 #define HURRY_MS 10000         /* after a link is back that was lost with messages that were not safe yet */
 #define UNSAFE_BYTES 262144    /* of memory, at most, wait for a commit */
 #define COMMIT_RETRY_MS 1000
+#define MAKE_ROOM_MS 100 /* what was acknowledged meanwhile makes room: then sooner */
 #define DELETIONS_MS 250 /* forgetting a deletion costs a duplicate, not a loss; */
 #define DELETIONS 1000   /* but so many are as cheap to write */
 
@@ -316,6 +317,8 @@ void custody_step(struct agent *agent)
 		pending = store_pending(agent->store, &unsafe);
 		custody->state_waits = unsafe.states > 0;
 	}
+	if (custody->failing && unsafe.deletions && custody->retry.at_ms > loop_now_ms(agent->loop) + MAKE_ROOM_MS)
+		loop_timer_set(agent->loop, &custody->retry, loop_now_ms(agent->loop) + MAKE_ROOM_MS);
 	if (!custody->failing && pending >= STORE_UNSAFE && !custody->linger.armed)
 		start_lingering(agent);
 	if (!custody->failing && unsafe.deletions && !custody->deletions.armed)

@@ -15,6 +15,7 @@
 
 #define HANG_UPS 3      /* over the same batch: then it is set aside */
 #define UNKNOWN_TRIES 5 /* of an error that nobody knows: then it is taken to be for good */
+#define ROWS_MAX 50000  /* under way and waiting here; forward and queue hand out somewhat more */
 #define DAY_NS INT64_C(86400000000000)
 #define EPOCH_MS INT64_C(946684800000) /* 2000-01-01, since 1970 */
 
@@ -93,12 +94,23 @@ static void seal(struct kdb_calls *calls, struct kdb_batch *batch)
 	append(&calls->sealed, batch);
 }
 
+/* Those under way, and one that is filled meanwhile. */
+static size_t most_batches(const struct kdb_calls *calls)
+{
+	return (size_t)calls->config->window + 1;
+}
+
+static size_t rows_of_full(const struct kdb_calls *calls)
+{
+	size_t most = ROWS_MAX / most_batches(calls);
+
+	return (size_t)calls->config->kdb.batch_rows < most ? (size_t)calls->config->kdb.batch_rows : most;
+}
+
 static bool has_room(const struct kdb_calls *calls)
 {
-	const struct kdb_config *kdb = &calls->config->kdb;
-	size_t batches = (size_t)calls->config->window + 1;
-
-	return calls->rows < batches * (size_t)kdb->batch_rows && calls->bytes < batches * (size_t)kdb->batch_bytes;
+	return calls->rows < most_batches(calls) * rows_of_full(calls) &&
+	       calls->bytes < most_batches(calls) * (size_t)calls->config->kdb.batch_bytes;
 }
 
 /* The batch that takes the row. Where a mark is kept for each table, its rows must not
@@ -180,7 +192,7 @@ enum send_result kdb_calls_add(struct kdb_calls *calls, const struct message *me
 	}
 	calls->rows++;
 	calls->bytes += kdb_cells_bytes(&calls->row);
-	if (batch->n >= (size_t)kdb->batch_rows || batch->bytes >= (size_t)kdb->batch_bytes || message->seq == batch->end)
+	if (batch->n >= rows_of_full(calls) || batch->bytes >= (size_t)kdb->batch_bytes || message->seq == batch->end)
 		seal(calls, batch);
 	return SEND_OK;
 }

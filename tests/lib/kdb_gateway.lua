@@ -38,6 +38,7 @@ end
 --   config      keys added to agent.lua
 --   script      text of rules.lua (default: each message is a row)
 --   agent       options for tests/lib/tidegate.lua
+--   idle        true: the agent is not started
 --   apart       true: the agent is not connected to the collector yet, and nobody waits for that
 -- Gives: `field`, `sensor` (a client there), `collector`, `agent`.
 function M.start(options)
@@ -59,7 +60,9 @@ function M.start(options)
 	}, options.config)
 	self.agent = tidegate.new(merged({ config = self.config, scripts = { ["rules.lua"] = options.script or RULES } },
 		options.agent))
-	self:start(not options.apart and self.collector)
+	if not options.idle then
+		self:start(not options.apart and self.collector)
+	end
 	return self
 end
 

@@ -4,6 +4,7 @@
 local figures = require "torture.figures"
 local gateway = require "lib.kdb_gateway"
 local loop = require "lib.loop"
+local need = require "lib.need"
 
 local ONCE = { exactly_once = true, batch = { rows = 40, delay = "30ms" }, timeout = "400ms",
 	reconnect = { min = "10ms", max = "50ms" } }
@@ -123,6 +124,33 @@ describe("exactly once:", function()
 		for i = 1, 30 do
 			assert.equal(i, numbers[i])
 		end
+	end)
+
+	it("also when the disk is full, which makes room by that", function()
+		need.root()
+		need.success("unshare -m true", "cannot make a mount namespace")
+		local g
+		g = gateway.start { idle = true, collector = { tables = TABLES }, link = merged(ONCE, { tables = TABLES }),
+			script = [[
+				local weight = ("x"):rep(1000)
+				function on_message(topic, payload)
+					assert(kdb.upd("sensor", json.decode(payload), { ctx = weight }))
+				end
+			]],
+			agent = { wrap = function(argv)
+				local mount = ("mkdir -p %s/small && mount -t tmpfs -o size=8m tmpfs %s/small && exec \"$@\""):format(
+					g.agent.directory, g.agent.directory)
+				return table.move(argv, 1, #argv, 7, { "unshare", "-m", "sh", "-c", mount, "sh" })
+			end } }
+		g.config.store = { path = g.agent.directory .. "/small/queue.db" }
+		g.agent:configure(g.config)
+		g.collector:kill()
+		g:start()
+		g:send_rows(1, 6000)
+		g.agent:wait_log("the disk is nearly full; nothing is acknowledged until")
+		g.collector:start()
+		g:wait_numbers(1, 6000, 90)
+		g.agent:wait_log("the store can be written again")
 	end)
 
 	it("through kills of the agent, lost replies, and restarts of the collector", function()

@@ -8,7 +8,7 @@
 
 static struct link_config config;
 static struct kdb_calls calls;
-static int acknowledged[64], refused[64];
+static int acknowledged[64], refused[64]; /* the first of them */
 static size_t n_acknowledged, n_refused;
 static char last_reason[200];
 static uint64_t last_seq;
@@ -172,6 +172,15 @@ static void test_window(void)
 	answer(NULL);
 	answer(NULL);
 	CHECK(n_acknowledged == 12);
+}
+
+/* Batches beyond what forward and queue hand out would never be full. */
+static void test_huge_batches(void)
+{
+	begin();
+	config.kdb.batch_rows = 100000;
+	add("sensor", 25000);
+	CHECK(call() == 25000);
 }
 
 static void test_late_rows(void)
@@ -431,6 +440,7 @@ int main(void)
 	RUN(test_each_table_has_its_batch);
 	RUN(test_no_room);
 	RUN(test_window);
+	RUN(test_huge_batches);
 	RUN(test_late_rows);
 	RUN(test_time_column);
 	RUN(test_the_guilty_row_is_found);
