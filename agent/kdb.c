@@ -21,6 +21,7 @@
 #define READ_BYTES 16384     /* at a time */
 #define READS 16             /* in a turn */
 #define OUT_KEPT (1 << 20)   /* of the buffer's memory, between calls */
+#define ANSWERS_MAX 65536    /* bytes that may wait for one who asks and does not read */
 #define CAPABILITY 3         /* timestamps, timespans, guids, compression */
 #define CAPABILITY_MAX 15    /* what anybody may answer; an 'H' is of HTTP, 0x15 of TLS */
 
@@ -37,6 +38,10 @@ struct kdb {
 	struct kdb_meta meta;
 	struct buffer out; /* messages, written up to `written` */
 	size_t written;
+	size_t answers;    /* bytes of them that are answers */
+	int64_t given;     /* to the socket, in all; */
+	int64_t taken;     /* and of that by the peer, when it was looked at last */
+	bool taking;       /* the peer had not all, then */
 	struct buffer in, plain; /* the message that is being read, as far as it is kept; and uncompressed */
 	struct kdb_head head;
 	size_t left, kept; /* bytes of it that are to come, and of those, that are to be kept */
@@ -98,7 +103,9 @@ static int kdb_connect(void *transport, const struct url *url, bool discard_sess
 	(void)discard_session;
 	kdb->url = url;
 	kdb->greeted = kdb->leaving = kdb->closed = kdb->arrived = kdb->refused = false;
-	kdb->out.size = kdb->written = kdb->in.size = kdb->left = 0;
+	kdb->out.size = kdb->written = kdb->answers = kdb->in.size = kdb->left = 0;
+	kdb->given = kdb->taken = 0;
+	kdb->taking = false;
 	if (put_credentials(kdb) < 0) {
 		snprintf(err, err_size, "out of memory");
 		return -1;
@@ -150,16 +157,23 @@ static int out_of_memory(char *err, size_t err_size)
 }
 
 /* Whoever asks us something waits for the answer; nothing is looked at, let alone evaluated. */
-static int answer_request(struct kdb *kdb)
+static int answer_request(struct kdb *kdb, char *err, size_t err_size)
 {
 	static const char text[] = "tidegate: takes no requests";
-	size_t before = kdb->out.size, begin = kdb_message_begin(&kdb->out, KDB_RESPONSE);
+	size_t before = kdb->out.size, begin;
 
+	if (kdb->answers > ANSWERS_MAX) {
+		snprintf(err, err_size, "the collector asks and asks, and does not read the answers");
+		return -1;
+	}
 	log_debug(kdb->calls.component, "the collector asks something, and is answered with an error");
-	if (kdb_put_error(&kdb->out, (struct bytes){text, sizeof text - 1}) == 0 && kdb_message_end(&kdb->out, begin) == 0)
-		return 0;
-	kdb->out.size = before;
-	return -1;
+	begin = kdb_message_begin(&kdb->out, KDB_RESPONSE);
+	if (kdb_put_error(&kdb->out, (struct bytes){text, sizeof text - 1}) < 0 || kdb_message_end(&kdb->out, begin) < 0) {
+		kdb->out.size = before;
+		return out_of_memory(err, err_size);
+	}
+	kdb->answers += kdb->out.size - before;
+	return 0;
 }
 
 static int take_reply(struct kdb *kdb, int64_t now_ms, char *err, size_t err_size)
@@ -189,7 +203,7 @@ static int take_message(struct kdb *kdb, int64_t now_ms, char *err, size_t err_s
 		result = take_reply(kdb, now_ms, err, err_size);
 		break;
 	case KDB_SYNC:
-		result = answer_request(kdb) < 0 ? out_of_memory(err, err_size) : 0;
+		result = answer_request(kdb, err, err_size);
 		break;
 	case KDB_ASYNC:
 		log_debug(kdb->calls.component, "the collector sends something, %zu bytes: ignored", kdb->head.size);
@@ -282,8 +296,9 @@ static int flush(struct kdb *kdb, char *err, size_t err_size)
 		if (n <= 0)
 			return (int)n;
 		kdb->written += (size_t)n;
+		kdb->given += n;
 	}
-	kdb->written = kdb->out.size = 0;
+	kdb->written = kdb->out.size = kdb->answers = 0;
 	if (kdb->out.capacity > OUT_KEPT)
 		buffer_reset(&kdb->out);
 	return 1;
@@ -353,11 +368,28 @@ static int64_t waited_ms(const struct kdb *kdb, int64_t now_ms)
 	return kdb->meta.asked > 0 ? now_ms - kdb->meta.since_ms : kdb_calls_waited_ms(&kdb->calls, now_ms);
 }
 
+/* A large call on a slow line is not answered before the peer has it: its time begins when the peer
+ * has taken what there is. */
+static void watch_line(struct kdb *kdb, int64_t now_ms)
+{
+	int64_t unsent = (int64_t)kdb_socket_unsent(&kdb->socket), taken = kdb->given - unsent;
+	bool was_taking = kdb->taking;
+
+	kdb->taking = unsent > 0 || kdb->written < kdb->out.size;
+	if (taken > kdb->taken && (was_taking || kdb->taking))
+		kdb_calls_move(&kdb->calls, now_ms);
+	kdb->taken = taken;
+}
+
 static int kdb_tick(void *transport, char *err, size_t err_size)
 {
 	struct kdb *kdb = transport;
+	int64_t now_ms = clock_monotonic_ms();
 
-	if (!kdb->greeted || waited_ms(kdb, clock_monotonic_ms()) < kdb->config->kdb.timeout_ms)
+	if (!kdb->greeted)
+		return 0;
+	watch_line(kdb, now_ms);
+	if (waited_ms(kdb, now_ms) < kdb->config->kdb.timeout_ms)
 		return 0;
 	snprintf(err, err_size, "no reply within %g s", (double)kdb->config->kdb.timeout_ms / 1000);
 	return -1;
@@ -370,6 +402,8 @@ static int64_t kdb_due_ms(void *transport)
 
 	if (!kdb->greeted)
 		return INT64_MAX;
+	if (kdb->meta.asked == 0 && kdb->calls.n_called > 0) /* a question waits for their replies, however late it is */
+		return calls_ms;
 	return calls_ms < meta_ms ? calls_ms : meta_ms;
 }
 

@@ -504,6 +504,11 @@ int64_t kdb_calls_due_ms(const struct kdb_calls *calls, int64_t now_ms)
 	return due_ms;
 }
 
+void kdb_calls_move(struct kdb_calls *calls, int64_t now_ms)
+{
+	calls->since_ms = now_ms;
+}
+
 int64_t kdb_calls_waited_ms(const struct kdb_calls *calls, int64_t now_ms)
 {
 	return calls->called.first ? now_ms - calls->since_ms : 0;

@@ -35,7 +35,7 @@ struct kdb_calls {
 	bool unnoted; /* cuts were added that are not known to be durable */
 	int64_t paused_until_ms;
 	unsigned pauses; /* in a row */
-	int64_t since_ms; /* when the first of `called` became that, or was written to */
+	int64_t since_ms; /* when the first of `called` became that, or was still being taken */
 	struct {
 		char *table; /* the batch that was unanswered when the collector hung up; NULL: none */
 		uint64_t first, last;
@@ -77,6 +77,8 @@ void kdb_calls_lost(struct kdb_calls *calls, bool hung_up);
 /* When something is to be done without anything having happened, or INT64_MAX. */
 int64_t kdb_calls_due_ms(const struct kdb_calls *calls, int64_t now_ms);
 
+/* The collector is still taking what was called: the first reply is waited for from now on. */
+void kdb_calls_move(struct kdb_calls *calls, int64_t now_ms);
 /* How long the first reply has been waited for; 0: none is. */
 int64_t kdb_calls_waited_ms(const struct kdb_calls *calls, int64_t now_ms);
 

@@ -341,3 +341,10 @@ bool kdb_socket_arrived(const struct kdb_socket *socket)
 
 	return socket->fd >= 0 && ioctl(socket->fd, SIOCOUTQ, &bytes) == 0 && bytes == 0;
 }
+
+size_t kdb_socket_unsent(const struct kdb_socket *socket)
+{
+	int bytes = 0;
+
+	return socket->fd >= 0 && ioctl(socket->fd, SIOCOUTQ, &bytes) == 0 ? (size_t)bytes : 0;
+}

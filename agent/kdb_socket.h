@@ -36,5 +36,7 @@ bool kdb_socket_pending(const struct kdb_socket *socket);
 
 /* The peer's kernel has all that was written. */
 bool kdb_socket_arrived(const struct kdb_socket *socket);
+/* Bytes that were written and that it has not yet, as they are on the wire. */
+size_t kdb_socket_unsent(const struct kdb_socket *socket);
 
 #endif

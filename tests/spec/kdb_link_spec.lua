@@ -1,9 +1,11 @@
 --- Rows on their way to a kdb+ collector: as columns, in batches, over whatever happens to the
 -- connection. The collector is another process with somebody else's codec.
+local bytes = require "lib.kdb_bytes"
 local file = require "lib.file"
 local gateway = require "lib.kdb_gateway"
 local loop = require "lib.loop"
 local net = require "lib.net"
+local uv = require "luv"
 
 local EVERYTHING = {
 	all = { "b:boolean", "g:guid", "x:byte", "h:short", "i:int", "j:long", "e:real", "f:float", "c:char", "s:symbol",
@@ -271,6 +273,73 @@ describe("a kdb+ link", function()
 		end, "the rows, perhaps twice")
 		g:wait_empty()
 		assert(g.agent:link_status("hist").stalls >= 1)
+	end)
+
+	it("does not wait for a reply before a slow line has taken the call", function()
+		local got, greeted = 0, false
+		local slow = net.listen(function(socket)
+			local timer = uv.new_timer()
+			timer:start(4, 4, loop.guard(function()
+				if socket:is_closing() then
+					return net.close(timer)
+				end
+				socket:read_start(loop.guard(function(_, data)
+					socket:read_stop()
+					if not data then
+						return net.close(socket)
+					end
+					got = got + #data
+					if not greeted then
+						greeted = true
+						socket:write("\3")
+					end
+				end))
+			end))
+		end)
+		local g = gateway.start { collector = false, port = slow.port,
+			link = { timeout = "500ms", tables = { sensor = { "text:string" } },
+				batch = { rows = 24, bytes = "64MB", delay = "1s" } },
+			script = [[
+				function on_message()
+					for _ = 1, 4 do assert(kdb.upd("sensor", { ("x"):rep(1000000) })) end
+				end
+			]] }
+		for _ = 1, 6 do
+			g:send({})
+		end
+		loop.eventually(function()
+			return got >= 24000000
+		end, "all of a call", 20)
+		assert.equal(0, g.agent:link_status("hist").stalls)
+	end)
+
+	it("leaves one who asks and asks and does not read the answers", function()
+		local greeted
+		local asks = net.listen(function(socket)
+			socket:read_start(loop.guard(function(_, data)
+				if data and not greeted then
+					greeted = true
+					socket:read_stop()
+					socket:write("\3" .. bytes.message(1, bytes.null):rep(1000000))
+				end
+			end))
+		end)
+		local g = gateway.start { collector = false, port = asks.port }
+		g.agent:wait_log("lost .*: the collector asks and asks, and does not read the answers")
+	end)
+
+	it("sleeps while it awaits a reply and a table does not fit", function()
+		local g = gateway.start { collector = { faults = { { ["do"] = "say nothing", call = ".u.upd" } } },
+			link = { check_meta = true, tables = { sensor = gateway.tables.sensor, other = { "n:long" } } } }
+		g.agent:wait_log("table other does not fit")
+		g:send_rows(1, 3)
+		loop.eventually(function()
+			return #g.collector:calls(".u.upd") == 1
+		end, "the call is under way")
+		loop.consistently(function() return true end, "time for another question comes", 0.3)
+		local before = g.agent:cpu_seconds()
+		loop.consistently(function() return true end, "it waits", 1)
+		assert(g.agent:cpu_seconds() - before <= 0.02, "it is busy")
 	end)
 
 	it("survives half a reply, and garbage", function()
