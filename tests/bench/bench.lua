@@ -53,6 +53,7 @@ local settings = {
 	call_limit = rules.call_limit,
 	rate = 100,
 	sizes = { 64, 1024 },
+	whole = not os.getenv("BENCH_PARTS") and not os.getenv("BENCH_ONLY"),
 }
 
 -- `long`: what to do with BENCH_LONG messages, "drain" or "hold" them. `slow_share`: of

@@ -228,9 +228,14 @@ end
 
 -- ---- the bars ----
 
+local whole -- everything was asked for: what was not measured is told
+
 -- `met` is nil if it was not measured.
 local function bar(what, met, figure)
-	print(("  %-66s %-20s %s"):format(what, figure or "", met == nil and "not measured" or met and "met" or "missed"))
+	if met == nil and not whole then
+		return
+	end
+	print(("  %-68s %-20s %s"):format(what, figure or "", met == nil and "not measured" or met and "met" or "missed"))
 end
 
 local function at_least(what, ours, theirs, factor)
@@ -328,6 +333,7 @@ end
 
 --- The bars that Tidegate sets itself.
 function M.bars(results, settings)
+	whole = settings.whole
 	print("Bars")
 	rate_bars(results, settings)
 	drain_bars(results, settings)
