@@ -201,13 +201,32 @@ void check_link(struct reader *reader, const struct link_config *link)
 		key_problem(reader, "reconnect", "expected `min` to be at most `max`");
 }
 
-static bool share_a_broker(const struct link_config *a, const struct link_config *b)
+static bool share_a_peer(const struct link_config *a, const struct link_config *b)
 {
 	for (size_t i = 0; i < a->n_urls; i++)
 		for (size_t j = 0; j < b->n_urls; j++)
-			if (a->urls[i].kind == LINK_MQTT && b->urls[j].kind == LINK_MQTT && a->urls[i].port == b->urls[j].port && strcasecmp(a->urls[i].host, b->urls[j].host) == 0)
+			if (a->urls[i].kind == b->urls[j].kind && a->urls[i].port == b->urls[j].port &&
+			    strcasecmp(a->urls[i].host, b->urls[j].host) == 0)
 				return true;
 	return false;
+}
+
+/* The collector keeps one mark for a table of ours: what one link sends, the other would be taken to have sent. */
+static void check_marks(struct reader *reader, const struct link_config *link, const struct link_config *other)
+{
+	for (size_t i = 0; i < link->kdb.n_tables; i++) {
+		size_t mark, key_mark;
+
+		if (!kdb_table_named(&other->kdb, link->kdb.tables[i].name))
+			continue;
+		mark = reader_enter(reader, link->name);
+		key_mark = reader_enter(reader, "tables");
+		reader_problem(reader, "%s is of links.%s as well, on the same collector and both with `exactly_once`: rows of "
+		                       "one would be taken for those of the other, and skipped",
+		               link->kdb.tables[i].name, other->name);
+		reader_leave(reader, key_mark);
+		reader_leave(reader, mark);
+	}
 }
 
 static void same_problem(struct reader *reader, const char *name, const char *key, const char *other, const char *why)
@@ -220,14 +239,19 @@ static void same_problem(struct reader *reader, const char *name, const char *ke
 }
 
 /* A broker lets only one connection have a client id; and an acknowledgement does not say of which link it is. */
-static void check_broker_mates(struct reader *reader, const struct config *config, size_t index)
+static void check_mates(struct reader *reader, const struct config *config, size_t index)
 {
 	const struct link_config *link = &config->links[index];
 
 	for (size_t i = 0; i < index; i++) {
 		const struct link_config *other = &config->links[i];
-		if (!share_a_broker(link, other))
+		if (!share_a_peer(link, other))
 			continue;
+		if (link->kind == LINK_KDB) {
+			if (link->kdb.exactly_once && other->kdb.exactly_once)
+				check_marks(reader, link, other);
+			continue;
+		}
 		if (link->client_id && same_text(link->client_id, other->client_id))
 			same_problem(reader, link->name, "client_id", other->name, "each would throw the other out");
 		if (link->ack_topic && same_text(link->ack_topic, other->ack_topic))
@@ -241,7 +265,7 @@ void check_links(struct reader *reader, const struct config *config)
 
 	for (size_t i = 0; i < config->n_links; i++) {
 		const struct link_config *link = &config->links[i];
-		check_broker_mates(reader, config, i);
+		check_mates(reader, config, i);
 		if (!link->is_default)
 			continue;
 		if (first[link->kind]) {

@@ -186,6 +186,24 @@ static void once(void)
 	                 ".late_call: cannot be used with `exactly_once`: rows must arrive in their order"));
 }
 
+/* The collector's marks are of tables, not of links. */
+static void once_on_two_links(void)
+{
+	static const char *const others[] = {"url = 'kdb://h:2', exactly_once = true, " TABLES,
+	                                     "url = 'kdb://h:1', " TABLES,
+	                                     "url = 'kdb://h:1', exactly_once = true, tables = { alarm = { 'sym:symbol' } }"};
+	char source[1024];
+
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		snprintf(source, sizeof source, "return {" STORE " links = { a = { url = 'kdb://h:1', exactly_once = true, " TABLES
+		                                " }, b = { %s } } }", others[i]);
+		config_free(good(source));
+	}
+	CHECK(!load("return {" STORE " links = { a = { url = 'kdb://h:1', exactly_once = true, " TABLES
+	            " }, b = { urls = { 'kdb://x:1', 'kdb://H:1' }, exactly_once = true, " TABLES " } } }"));
+	CHECK(problems.n == 1 && strstr(problems.lines[0], "links.b.tables: sensor is of links.a as well, on the same collector"));
+}
+
 struct pair {
 	const char *one, *other;
 	bool same, same_connection;
@@ -291,6 +309,7 @@ int main(void)
 	RUN(tables);
 	RUN(calls);
 	RUN(once);
+	RUN(once_on_two_links);
 	RUN(what_needs_a_new_connection);
 	RUN(merged);
 	RUN(secrets_are_not_shown);
