@@ -43,6 +43,8 @@ static void check_kind(struct reader *reader, const struct link_config *link)
 	static const char *const only_kdb[] = {"tables", "call", "call_as", "time_column", "exactly_once", "batch", "timeout",
 	                                       "retry_errors", "late_after", "late_call", "check_meta", "compress", NULL};
 
+	if (link->n_urls == 0) /* none that could be read: it may be either */
+		return;
 	if (link->kind == LINK_KDB)
 		only_for(reader, "is for MQTT links only", only_mqtt);
 	else

@@ -204,6 +204,13 @@ static void once_on_two_links(void)
 	CHECK(problems.n == 1 && strstr(problems.lines[0], "links.b.tables: sensor is of links.a as well, on the same collector"));
 }
 
+/* What the link is, nobody knows: its keys are not said to be another kind's. */
+static void no_kind(void)
+{
+	CHECK(link_gives("url = 'kbd://h:1', " TABLES,
+	                 ".url: expected a URL such as mqtt://host:1883, mqtts://host or kdb://host:5010, got \"kbd://h:1\""));
+}
+
 struct pair {
 	const char *one, *other;
 	bool same, same_connection;
@@ -310,6 +317,7 @@ int main(void)
 	RUN(calls);
 	RUN(once);
 	RUN(once_on_two_links);
+	RUN(no_kind);
 	RUN(what_needs_a_new_connection);
 	RUN(merged);
 	RUN(secrets_are_not_shown);
