@@ -78,14 +78,14 @@ static void put_one(lua_State *L, int index, const struct kdb_column *type, lua_
 }
 
 /* Puts a vector of the list at `index`; a list, of strings. */
-static void put_vector(lua_State *L, int index, const struct kdb_column *type, struct buffer *out)
+static void put_vector(lua_State *L, int index, const struct kdb_column *type, const char *what, struct buffer *out)
 {
 	lua_Integer n;
 
 	if (!script_state_push_entries(L, index))
 		lua_pushvalue(L, index);
 	index = lua_gettop(L);
-	n = (lua_Integer)lua_rawlen(L, index);
+	n = kdb_value_count(L, index, what);
 	if (type->string ? kdb_put_list(out, (size_t)n) : kdb_put_vector_head(out, type->type, (size_t)n))
 		quota_out_of_memory(L);
 	for (lua_Integer i = 1; i <= n; i++) {
@@ -107,7 +107,7 @@ static int construct(lua_State *L, int type, bool string)
 	luaL_checkany(L, 1);
 	lua_settop(L, 1);
 	if (lua_istable(L, 1))
-		put_vector(L, 1, &column, out);
+		put_vector(L, 1, &column, lua_pushfstring(L, "kdb.%s", kdb_column_type(&column)), out);
 	else
 		put_one(L, 1, &column, 0, out);
 	return push_right(L, out);
@@ -167,6 +167,7 @@ static int make_raw(lua_State *L)
 	const char *name = api_check_text(L, 1, "type");
 	int type = kdb_type_by_name(name), whole = 0;
 	lua_Integer value = lua_type(L, 2) == LUA_TNUMBER ? lua_tointegerx(L, 2, &whole) : 0;
+	const char *got = lua_isnone(L, 2) ? "no value" : api_got(L, 2);
 	struct buffer *out;
 
 	if (kdb_is_float(type)) {
@@ -176,7 +177,8 @@ static int make_raw(lua_State *L)
 		return push_right(L, out);
 	}
 	luaL_argcheck(L, kdb_is_integer(type), 1, "type: one that is a number expected, such as \"date\"");
-	luaL_argcheck(L, whole && kdb_integer_fits(type, value), 2, "number: out of the type's range");
+	if (!whole || !kdb_integer_fits(type, value))
+		return luaL_argerror(L, 2, lua_pushfstring(L, "number: %s as it is encoded expected, got %s", name, got));
 	push_integer(L, type, value);
 	return 1;
 }
@@ -196,11 +198,35 @@ static int make_dictionary(lua_State *L)
 	return push_made(L, out, "kdb.dictionary");
 }
 
+/* Raises if two of the names in the vector are the same: q takes such a table, and finds one of them. */
+static void check_names(lua_State *L, struct bytes vector)
+{
+	struct kdb_input input = { vector, 0, KDB_BIG_ENDIAN_HOST };
+	struct kdb_object names = { 0 };
+	size_t at = 0;
+
+	(void)kdb_next(&input, &names);
+	lua_createtable(L, 0, (int)names.n);
+	for (size_t i = 0; i < names.n; i++) {
+		struct bytes name = kdb_symbol_next(&names, &at);
+
+		lua_pushlstring(L, name.data, name.size);
+		lua_pushvalue(L, -1);
+		if (lua_rawget(L, -3) != LUA_TNIL)
+			luaL_error(L, "kdb.table: there are two columns %s", lua_tostring(L, -2));
+		lua_pop(L, 1);
+		lua_pushboolean(L, 1);
+		lua_rawset(L, -3);
+	}
+	lua_pop(L, 1);
+}
+
 /* kdb.table(names, columns) */
 static int make_table(lua_State *L)
 {
 	static const struct kdb_column symbol = { NULL, KDB_SYMBOL, false };
 	struct buffer *out = scratch(L);
+	size_t names;
 
 	if (!lua_istable(L, 1))
 		return luaL_argerror(L, 1, lua_pushfstring(L, "names: list of strings expected, got %s", api_kind(L, 1)));
@@ -208,7 +234,9 @@ static int make_table(lua_State *L)
 		return luaL_argerror(L, 2, lua_pushfstring(L, "columns: list expected, got %s", api_kind(L, 2)));
 	if (kdb_put_table(out))
 		return quota_out_of_memory(L);
-	put_vector(L, 1, &symbol, out);
+	names = out->size;
+	put_vector(L, 1, &symbol, "kdb.table: names", out);
+	check_names(L, (struct bytes){ (const char *)out->data + names, out->size - names });
 	kdb_value_encode(L, 2, "kdb.table: columns", out, size_limit(L));
 	return push_made(L, out, "kdb.table");
 }

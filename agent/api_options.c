@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "kdb_value.h"
 #include "nearest.h"
 
 #define GOT_MAX 40 /* bytes of a string */
@@ -70,12 +71,17 @@ void api_options_read(struct lua_State *L, int index, const char *what, const st
 
 const char *api_kind(struct lua_State *L, int index)
 {
+	char typed[40];
+
+	if (kdb_value_kind(L, index, typed, sizeof typed))
+		return lua_pushstring(L, typed);
 	return luaL_getmetafield(L, index, "__name") == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, index);
 }
 
 const char *api_got(struct lua_State *L, int index)
 {
-	size_t size;
+	char shown[2 * GOT_MAX + 1];
+	size_t size, at = 0;
 	const char *text;
 
 	index = lua_absindex(L, index);
@@ -84,8 +90,13 @@ const char *api_got(struct lua_State *L, int index)
 	if (lua_type(L, index) != LUA_TSTRING)
 		return api_kind(L, index);
 	text = lua_tolstring(L, index, &size);
-	lua_pushlstring(L, text, size > GOT_MAX ? GOT_MAX : size);
-	return lua_pushfstring(L, size > GOT_MAX ? "\"%s...\"" : "\"%s\"", lua_tostring(L, -1));
+	for (size_t i = 0; i < size && i < GOT_MAX; i++) {
+		shown[at++] = text[i] ? text[i] : '\\'; /* a NUL as \0: it may be what is wrong */
+		if (!text[i])
+			shown[at++] = '0';
+	}
+	shown[at] = 0;
+	return lua_pushfstring(L, size > GOT_MAX ? "\"%s...\"" : "\"%s\"", shown);
 }
 
 const char *api_check_string(struct lua_State *L, int arg, const char *name, size_t *size)

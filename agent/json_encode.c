@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kdb_value.h"
 #include "place.h"
 #include "quota.h"
 #include "script_state.h"
@@ -280,7 +281,7 @@ static void put_value(struct encoder *encoder, const struct place *place, int in
 {
 	lua_State *L = encoder->L;
 	int type = lua_type(L, index);
-	char why[64];
+	char why[80], kind[40];
 
 	if (type == LUA_TSTRING) {
 		put_string(encoder, place, index);
@@ -296,6 +297,9 @@ static void put_value(struct encoder *encoder, const struct place *place, int in
 		put(encoder, "null", 4);
 	} else if (type == LUA_TTABLE) {
 		put_table(encoder, place, index);
+	} else if (kdb_value_kind(L, index, kind, sizeof kind)) {
+		(void)snprintf(why, sizeof why, "a %s cannot be encoded; see kdb.plain", kind);
+		refuse(encoder, place, why);
 	} else {
 		(void)snprintf(why, sizeof why, "a %s cannot be encoded", lua_typename(L, type));
 		refuse(encoder, place, type == LUA_TNIL ? "nil cannot be encoded; null is json.null" : why);

@@ -262,6 +262,8 @@ enum kdb_coerced kdb_coerce(struct lua_State *L, int index, const struct kdb_col
 const char *kdb_expected(const struct kdb_column *type)
 {
 	switch (type->type) {
+	case KDB_BOOLEAN:
+		return "boolean (true or false)";
 	case KDB_BYTE:
 		return "byte (0 to 255)";
 	case KDB_SHORT:
@@ -270,6 +272,8 @@ const char *kdb_expected(const struct kdb_column *type)
 		return "int (-2147483646 to 2147483646)";
 	case KDB_LONG:
 		return "long (a whole number)";
+	case KDB_REAL:
+		return "real (a number, at most 3.4e38)";
 	case KDB_FLOAT:
 		return "float (a number, exactly)";
 	case KDB_CHAR:

@@ -3,6 +3,7 @@
  */
 #include "kdb_value.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <lauxlib.h>
@@ -185,6 +186,16 @@ int kdb_value_type(struct lua_State *L, int index)
 	return value ? (signed char)value->bytes[0] : 0;
 }
 
+const char *kdb_value_kind(struct lua_State *L, int index, char *text, size_t size)
+{
+	int type = kdb_value_type(L, index);
+
+	if (type == 0)
+		return NULL;
+	(void)snprintf(text, size, "kdb %s%s", kdb_type_name(type), type > 0 && type <= KDB_TIME ? " vector" : "");
+	return text;
+}
+
 int kdb_value_normalise(struct kdb_input *input, struct buffer *out)
 {
 	struct kdb_object object;
@@ -242,6 +253,14 @@ static lua_Integer count_items(const struct encoder *encoder, const struct place
 	if (n != last)
 		refuse(encoder, place, "a list with holes cannot be encoded");
 	return n;
+}
+
+long long kdb_value_count(struct lua_State *L, int index, const char *what)
+{
+	struct encoder encoder = { L, what, NULL, 0 };
+	struct place whole = { 0 };
+
+	return count_items(&encoder, &whole, index);
 }
 
 static void put_list(const struct encoder *encoder, const struct place *place, int index)

@@ -30,10 +30,15 @@ void kdb_value_push(struct lua_State *L, struct kdb_input *input);
 struct bytes kdb_value_bytes(struct lua_State *L, int index);
 /* Its type, negative for an atom; 0: it is no typed value. */
 int kdb_value_type(struct lua_State *L, int index);
+/* What messages call it: "kdb int", "kdb symbol vector"; NULL: it is no typed value. Does not raise. */
+const char *kdb_value_kind(struct lua_State *L, int index, char *text, size_t size);
 
 /* Appends the value at `index` as kdb.encode writes it. Raises "WHAT: [3]: a function cannot be encoded"; the buffer may
  * then hold a part. No more than `limit` bytes. */
 void kdb_value_encode(struct lua_State *L, int index, const char *what, struct buffer *out, size_t limit);
+
+/* How many items the list at `index` has; raises "WHAT: ..." if it has holes or names. */
+long long kdb_value_count(struct lua_State *L, int index, const char *what);
 
 /* Appends what was read, without attributes and little-endian. 0, or -1 for want of memory. */
 int kdb_value_normalise(struct kdb_input *input, struct buffer *out);

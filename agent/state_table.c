@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kdb_value.h"
 #include "place.h"
 #include "quota.h"
 #include "value.h"
@@ -225,9 +226,12 @@ static void add_bytes(struct check *check, const struct place *place, size_t byt
 static void refuse_kind(const struct check *check, const struct place *place, int index, const char *what)
 {
 	bool null = value_is_null(check->L, index);
-	char why[64];
+	char why[80], kind[40];
 
-	(void)snprintf(why, sizeof why, "%s%s %s", null ? "" : "a ", null ? "json.null" : luaL_typename(check->L, index),
+	if (kdb_value_kind(check->L, index, kind, sizeof kind))
+		(void)snprintf(why, sizeof why, "a %s %s; see kdb.plain", kind, what);
+	else
+		(void)snprintf(why, sizeof why, "%s%s %s", null ? "" : "a ", null ? "json.null" : luaL_typename(check->L, index),
 	               what);
 	refuse(check, place, why);
 }

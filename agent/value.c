@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kdb_value.h"
 #include "place.h"
 #include "state_table.h"
 #include "value_run.h"
@@ -148,7 +149,7 @@ static int put_table(const struct encoder *encoder, const struct place *place, i
 
 static int put_value(const struct encoder *encoder, const struct place *place, int index)
 {
-	char why[64];
+	char why[80], kind[40];
 
 	switch (lua_type(encoder->L, index)) {
 	case LUA_TNONE:
@@ -167,7 +168,10 @@ static int put_value(const struct encoder *encoder, const struct place *place, i
 			return put_tag(encoder, place, VALUE_NULL);
 		/* fallthrough */
 	default:
-		(void)snprintf(why, sizeof why, "a %s cannot be stored", luaL_typename(encoder->L, index));
+		if (kdb_value_kind(encoder->L, index, kind, sizeof kind))
+			(void)snprintf(why, sizeof why, "a %s cannot be stored; see kdb.plain", kind);
+		else
+			(void)snprintf(why, sizeof why, "a %s cannot be stored", luaL_typename(encoder->L, index));
 		return refuse(encoder, place, why);
 	}
 }

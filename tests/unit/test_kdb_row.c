@@ -157,7 +157,7 @@ static void all_or_nothing(void)
 static void integers(void)
 {
 	CHECK(takes("b", "true", "1b") && takes("b", "false", "0b"));
-	CHECK(refuses_value("b", "1", "boolean expected, got 1") && refuses_value("b", "json.null", "boolean expected, got json.null"));
+	CHECK(refuses_value("b", "1", "boolean (true or false) expected, got 1") && refuses_value("b", "json.null", "boolean (true or false) expected, got json.null"));
 	CHECK(takes("x", "255", "0xff") && takes("x", "kdb.byte(7)", "0x07") && takes("x", "2.0", "0x02"));
 	CHECK(refuses_value("x", "256", "byte (0 to 255) expected, got 256") && refuses_value("x", "-1", "byte") &&
 	      refuses_value("x", "nil", "byte (0 to 255) expected, got nil"));
@@ -166,7 +166,7 @@ static void integers(void)
 	CHECK(takes("i", "2147483646", "2147483646i") && takes("i", "20.0", "20i") && takes("i", "kdb.null.int", "0Ni"));
 	CHECK(refuses_value("i", "2147483647", "int") && refuses_value("i", "20.5", "int") && refuses_value("i", "'5'", "int") &&
 	      refuses_value("i", "0/0", "int") && refuses_value("i", "math.huge", "int") &&
-	      refuses_value("i", "kdb.short(5)", "int (-2147483646 to 2147483646) expected, got kdb value"));
+	      refuses_value("i", "kdb.short(5)", "int (-2147483646 to 2147483646) expected, got kdb short"));
 	CHECK(takes("j", "math.maxinteger", "0W") && takes("j", "math.mininteger", "0N") && takes("j", "-5.0", "-5"));
 	CHECK(refuses_value("j", "2^63", "long") && refuses_value("j", "0.1", "long") && refuses_value("j", "true", "long"));
 }
@@ -174,7 +174,7 @@ static void integers(void)
 static void floats(void)
 {
 	CHECK(takes("e", "0.5", "0.5e") && takes("e", "3", "3e") && takes("e", "math.huge", "0We") && takes("e", "0/0", "0Ne"));
-	CHECK(refuses_value("e", "1e39", "real expected, got 1e+39") && refuses_value("e", "'1'", "real"));
+	CHECK(refuses_value("e", "1e39", "real (a number, at most 3.4e38) expected, got 1e+39") && refuses_value("e", "'1'", "real"));
 	CHECK(takes("f", "3", "3f") && takes("f", "0.1", "0.1") && takes("f", "-math.huge", "-0w") && takes("f", "nil", "0n"));
 	CHECK(takes("f", "2^53", "9007199254740992f") && takes("f", "1 << 53", "9007199254740992f"));
 	CHECK(refuses_value("f", "(1 << 53) + 1", "float (a number, exactly) expected, got 9007199254740993"));
@@ -186,12 +186,13 @@ static void texts(void)
 	CHECK(takes("c", "'a'", "\"a\"") && takes("c", "nil", "\" \"") && takes("c", "kdb.char('z')", "\"z\""));
 	CHECK(refuses_value("c", "'ab'", "char (a string of one byte) expected, got \"ab\"") && refuses_value("c", "''", "char"));
 	CHECK(takes("s", "'abc'", "`abc") && takes("s", "kdb.symbol('q')", "`q") && takes("s", "nil", "`"));
-	CHECK(refuses_value("s", "'a\\0b'", "symbol (a string without NUL) expected"));
+	CHECK(refuses_value("s", "'a\\0b'", "symbol (a string without NUL) expected, got \"a\\0b\""));
 	CHECK(takes("t", "'a'", "enlist \"a\"") && takes("t", "'two words'", "\"two words\"") && takes("t", "nil", "\"\""));
-	CHECK(refuses_value("t", "5", "string expected, got 5") && refuses_value("t", "kdb.symbol('a')", "string"));
+	CHECK(refuses_value("t", "5", "string expected, got 5") && refuses_value("t", "kdb.symbol('a')", "string expected, got kdb symbol"));
 	CHECK(takes("g", "'8C680a01-5a49-5aab-5a65-d4bfddb6a661'", "8c680a01-5a49-5aab-5a65-d4bfddb6a661"));
 	CHECK(takes("g", "nil", "0Ng"));
-	CHECK(refuses_value("g", "'8c680a015a495aab5a65d4bfddb6a661'", "guid") && refuses_value("g", "('x'):rep(36)", "guid") &&
+	CHECK(refuses_value("g", "'8c680a015a495aab5a65d4bfddb6a661'", "guid") && refuses_value("g", "kdb.symbol{'a'}", "guid (as \"8c680a01-5a49-5aab-5a65-d4bfddb6a661\") expected, got kdb symbol vector") &&
+	      refuses_value("g", "('x'):rep(36)", "guid") &&
 	      refuses_value("g", "'8c680a01-5a49-5aab-5a65-d4bfddb6a6610'", "guid"));
 }
 

@@ -64,7 +64,16 @@ static void wrong_values(void)
 	CHECK(raises("kdb.int(nil)", "kdb.int: int (-2147483646 to 2147483646) expected, got nil"));
 	CHECK(raises("kdb.int()", "value expected"));
 	CHECK(raises("kdb.symbol('a\\0')", "kdb.symbol: symbol (a string without NUL) expected"));
-	CHECK(raises("kdb.raw('short', 40000)", "number: out of the type's range"));
+	CHECK(raises("kdb.symbol('a\\0b')", "expected, got \"a\\0b\""));
+	CHECK(raises("kdb.int{ a = 1 }", "kdb.int: a table with names cannot be encoded, see kdb.dictionary"));
+	CHECK(raises("kdb.int{ 1, 2, [9] = 3 }", "kdb.int: a list with holes cannot be encoded"));
+	CHECK(raises("kdb.table({ a = kdb.int{1} }, {})", "kdb.table: names: a table with names cannot be encoded"));
+	CHECK(raises("kdb.table({ 'a', 'b', 'a' }, { {}, {}, {} })", "kdb.table: there are two columns a"));
+	CHECK(raises("kdb.raw('short', 40000)", "number: short as it is encoded expected, got 40000"));
+	CHECK(raises("kdb.raw('date', 1.5)", "number: date as it is encoded expected, got 1.5"));
+	CHECK(raises("kdb.raw('date')", "number: date as it is encoded expected, got no value"));
+	CHECK(raises("mqtt.pub('a', 'b', { ctx = kdb.int(1) })", "a kdb int cannot be stored; see kdb.plain"));
+	CHECK(raises("mqtt.pub('a', kdb.int(1))", "payload: string or number expected, got kdb int"));
 	CHECK(raises("kdb.raw('shorts', 4)", "type: one that is a number expected"));
 	CHECK(raises("kdb.raw('symbol', 4)", "type: one that is a number expected"));
 	CHECK(raises("kdb.encode({ 1, { print } })", "kdb.encode: [2][1]: a function cannot be encoded"));
@@ -79,8 +88,8 @@ static void wrong_values(void)
 	CHECK(raises("kdb.table({ 'a' }, { 5 })", "kdb.table: column 1 of a table is no list"));
 	CHECK(raises("kdb.table('a', {})", "names: list of strings expected, got string"));
 	CHECK(raises("local d = kdb.dictionary({}, {}) for i = 1, 200 do d = kdb.dictionary({ 1 }, { d }) end", "kdb.dictionary: more than 100"));
-	CHECK(raises("json.encode(kdb.int(5))", "json.encode: a userdata cannot be encoded"));
-	CHECK(raises("state.x = kdb.int(5)", "state.x: a userdata cannot be stored"));
+	CHECK(raises("json.encode(kdb.int(5))", "json.encode: a kdb int cannot be encoded; see kdb.plain"));
+	CHECK(raises("state.x = kdb.int(5)", "state.x: a kdb int cannot be stored; see kdb.plain"));
 	CHECK(raises("kdb.timestamp(1, 1e9)", "nanoseconds: 0 to 999999999 expected"));
 }
 
