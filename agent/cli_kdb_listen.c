@@ -493,6 +493,10 @@ int cli_kdb_listen(const struct options *options)
 		fprintf(stderr, "tidegate kdb listen: --error-every wants a number of calls, not %s\n", options->error_every);
 		return CLI_USAGE;
 	}
+	if (options->error_every && !options->error) {
+		fprintf(stderr, "tidegate kdb listen: --error-every needs --error\n");
+		return CLI_USAGE;
+	}
 	int fd = open_socket(host, port);
 	if (fd < 0)
 		return CLI_FAILED;

@@ -207,6 +207,7 @@ describe("tidegate kdb listen", function()
 	it("says what is wrong with its arguments", function()
 		for _, case in ipairs { { 64, "listen" }, { 64, "listen", "x" }, { 64, "listen", "70000" }, { 64, "nothing", "1" },
 				{ 64, "listen", "5010", "--error", "type", "--error-every", "0" }, { 1, "listen", "nowhere:5010" },
+				{ 64, "listen", "5010", "--error-every", "2" }, { 64, "decode", "--error", "type" },
 				{ 1, "listen", "203.0.113.1:5010" } } do
 			local status, text = usage(table.unpack(case, 2))
 			assert.equal(case[1], status, table.concat(case, " "))
