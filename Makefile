@@ -111,6 +111,16 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 644 packaging/kdb/README.md $(wildcard packaging/kdb/*.q) $(DESTDIR)$(PREFIX)/share/tidegate/kdb
 	$(INSTALL) -m 644 scripts/tidegate.luacheckrc $(DESTDIR)$(PREFIX)/share/tidegate/tidegate.luacheckrc
 
+dist: ## a tarball that builds by itself, build/tidegate-VERSION.tar.gz
+	@mkdir -p $(BUILD)
+	packaging/dist.sh tidegate-$(VERSION) $(BUILD)/tidegate-$(VERSION).tar.gz
+
+deb: deps-deb ## a Debian package, in build/deb
+	packaging/deb.sh $(VERSION) $(BUILD)/deb
+
+test-deb: deps-test-deb ## installed, upgraded, removed, purged in a fresh chroot; as root
+	packaging/test-deb.sh $(VERSION) $(BUILD)
+
 demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/demo/demo.lua
@@ -306,5 +316,5 @@ clean: ## removes everything that was built
 help:
 	@sed -n 's/^\([a-z0-9]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install demo bench fuzz losses test torture test32 tests lint clean help
+.PHONY: all install dist deb test-deb demo bench fuzz losses test torture test32 tests lint clean help
 -include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)

@@ -3,7 +3,7 @@
 # and installs it with apt, as root or through sudo. Elsewhere it says exactly
 # what to install and fails.
 #
-# usage: packaging/install-deps.sh build|test|lint|demo|bench|fuzz|cross...
+# usage: packaging/install-deps.sh build|test|lint|demo|bench|fuzz|deb|test-deb|cross...
 set -eu
 
 packages_of() {
@@ -17,8 +17,10 @@ packages_of() {
 	lint) packages_of build && echo clang cppcheck lua-check mandoc shellcheck ;;
 	bench) packages_of demo && echo libpaho-mqtt-dev python3 python3-paho-mqtt ;;
 	fuzz) packages_of build && echo clang libclang-rt-dev lua5.4 ;;
+	deb) packages_of build && echo debhelper dpkg-dev lintian ;;
+	test-deb) packages_of deb && echo mmdebstrap mosquitto mosquitto-clients ;;
 	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;
-	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|cross..." >&2 && exit 64 ;;
+	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|deb|test-deb|cross..." >&2 && exit 64 ;;
 	esac
 }
 
