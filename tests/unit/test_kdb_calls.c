@@ -433,6 +433,102 @@ static void test_what_is_no_row(void)
 	CHECK(strstr(reason, "no row of a kdb+ table") != NULL && calls.rows == 0);
 }
 
+static uint64_t first_called(void)
+{
+	return calls.called.first ? kdb_batch_first(calls.called.first) : 0;
+}
+
+/* It has expired, or was given up for want of room: its place ends a batch all the same. */
+static void test_the_last_row_is_gone(void)
+{
+	begin();
+	config.kdb.exactly_once = true;
+	config.kdb.agent = (char *)"gw";
+	CHECK(kdb_calls_restore(&calls, "sensor 3") == 0);
+	add("sensor", 2);
+	last_seq = 3;
+	add("sensor", 2);
+	CHECK(call() == 2 && first_called() == 1);
+	answer(NULL);
+	pass(500);
+	CHECK(call() == 2 && first_called() == 4);
+}
+
+/* Whatever is answered: rows that overtook others would make the collector skip those. */
+static void test_what_comes_again_comes_first(void)
+{
+	static const char *const errors[] = {"stop", "wsfull", "type", "sensor", "pig"};
+
+	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+		uint64_t last = 0;
+
+		begin();
+		config.kdb.exactly_once = true;
+		config.kdb.agent = (char *)"gw";
+		add("sensor", 8);
+		CHECK(call() == 4);
+		answer(errors[i]);
+		for (now_ms += 60000; call() > 0; now_ms += 60000) {
+			CHECK(first_called() == last + 1);
+			last = kdb_batch_last(calls.called.first);
+			answer(NULL);
+		}
+		CHECK(last == 8 && n_acknowledged == 8);
+	}
+}
+
+static void test_halves_are_like_the_whole(void)
+{
+	begin();
+	config.kdb.late_after_ms = 60000;
+	config.kdb.late_call = (char *)"late";
+	for (int i = 0; i < 4; i++)
+		CHECK(add_at("sensor", i, 5000000 - 60001) == SEND_OK);
+	CHECK(call() == 4);
+	for (int i = 0; i < 6; i++) { /* nobody knows it, and the sixth time halves are made */
+		answer("pig");
+		now_ms += 60000;
+		CHECK(call() == (i < 5 ? 4 : 2));
+	}
+	answer(NULL);
+	CHECK(call() == 2 && calls.called.first->late);
+	answer("pig");
+	CHECK(call() == 1);
+}
+
+static void test_another_batch_is_another_suspect(void)
+{
+	begin();
+	for (int i = 0; i < 2; i++) {
+		add("sensor", 4);
+		CHECK(call() == 4);
+		kdb_calls_lost(&calls, true);
+		last_seq = 0;
+	}
+	add("alarm", 4);
+	CHECK(call() == 4);
+	kdb_calls_lost(&calls, true);
+	last_seq = 0;
+	add("sensor", 4);
+	CHECK(call() == 4 && n_refused == 0);
+}
+
+/* A collector that answers one after the other is not one that stalls. */
+static void test_each_reply_has_its_time(void)
+{
+	begin();
+	config.window = 2;
+	add("sensor", 8);
+	CHECK(call() == 4 && call() == 4);
+	now_ms += 1500;
+	CHECK(kdb_calls_waited_ms(&calls, now_ms) == 1500);
+	answer(NULL);
+	CHECK(kdb_calls_waited_ms(&calls, now_ms) == 0 && kdb_calls_due_ms(&calls, now_ms) == now_ms + 2000);
+	now_ms += 500;
+	kdb_calls_move(&calls, now_ms);
+	CHECK(kdb_calls_waited_ms(&calls, now_ms) == 0);
+}
+
 int main(void)
 {
 	RUN(test_full_batches_go_at_once);
@@ -452,6 +548,11 @@ int main(void)
 	RUN(test_a_note_before_a_call);
 	RUN(test_batches_end_where_they_ended);
 	RUN(test_order_with_exactly_once);
+	RUN(test_the_last_row_is_gone);
+	RUN(test_what_comes_again_comes_first);
+	RUN(test_halves_are_like_the_whole);
+	RUN(test_another_batch_is_another_suspect);
+	RUN(test_each_reply_has_its_time);
 	RUN(test_what_is_no_row);
 	kdb_calls_release(&calls);
 	buffer_release(&out);
