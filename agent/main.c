@@ -79,10 +79,10 @@ static const struct command commands[] = {
 		.most = 2,
 		.operand = "list, show, retry or purge",
 		.synopsis = "dead list|show ID|retry [ID]|purge [ID] [-c FILE] [--json]",
-		.summary = "dead letters: messages that no rule could handle",
+		.summary = "dead letters: what no rule could handle, or a kdb+ collector refused",
 		.details = "\n  list     all, the oldest first\n"
 			   "  show     one, with its payload\n"
-			   "  retry    give one, or all, to the script that failed once more\n"
+			   "  retry    give one, or all, to the script that failed once more; a row, to its link\n"
 			   "  purge    forget one, or all\n\n" CONFIG_OPTION JSON_OPTION "\n"
 			   "Asks the running agent, or looks into the queue of one that does not run; then\n"
 			   "retry is done when it starts.\n"

@@ -198,7 +198,7 @@ static bool tell_dead_problem(const struct agent *agent, struct answer *answer, 
 		return false;
 	if (dead_count(agent->dead) == 0)
 		return true;
-	snprintf(what, sizeof what, "%" PRIu64 " of them; `tidegate dead list` shows what no rule could handle",
+	snprintf(what, sizeof what, "%" PRIu64 " of them; `tidegate dead list` shows which, and why",
 	         dead_count(agent->dead));
 	problem(answer, "dead letters", NULL, what, NULL);
 	return true;
