@@ -14,6 +14,13 @@ INSTALL     = install
 CFLAGS      = -O2 -g
 SANITIZE    = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
+# Before CFLAGS and LDFLAGS, which may say otherwise. The checked C library calls need
+# optimization, and get in the sanitizers' way.
+FORTIFY        = $(if $(filter -O1 -O2 -O3 -Os,$(CFLAGS)),$(if $(findstring FORTIFY,$(CPPFLAGS) $(CFLAGS))$(findstring \
+                 -fsanitize,$(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
+HARDEN_CFLAGS  = -fPIE -fstack-protector-strong $(FORTIFY)
+HARDEN_LDFLAGS = -pie -Wl,-z,relro,-z,now
+
 # OpenWrt's Lua has no pkg-config file: set LUA_CFLAGS and LUA_LIBS there.
 LUA_CFLAGS    = $(shell $(PKG_CONFIG) --cflags lua5.4)
 LUA_LIBS      = $(shell $(PKG_CONFIG) --libs lua5.4)
@@ -73,12 +80,12 @@ STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o)
 AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(JSON_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -ldl -lm
 TESTS         = $(STORE_TESTS:%=$(BUILD)/tests/%) $(AGENT_TESTS:%=$(BUILD)/tests/%)
-COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(HARDEN_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 
 all: $(BUILD)/tidegate ## the agent, build/tidegate
 
 $(BUILD)/tidegate: $(BUILD)/agent/main.o $(BUILD)/libagent.a $(BUILD)/libstore.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS)
+	$(CC) $(CFLAGS) $(HARDEN_LDFLAGS) $(LDFLAGS) -o $@ $^ $(AGENT_LIBS)
 
 $(BUILD)/libstore.a: $(STORE_OBJECTS)
 	rm -f $@ && $(AR) rcs $@ $^

@@ -369,8 +369,22 @@ static bool has_note(struct agent *agent, const struct link *link, const char *w
 	return true;
 }
 
+/* Nobody shall forget what was meant for a test. */
+static void warn_of_insecurity(const struct link_config *config)
+{
+	if (config->n_urls == 0 || !config->urls[0].tls)
+		return;
+	if (config->tls.insecure)
+		log_warn("agent", "link %s: tls.insecure: whoever has any certificate that is trusted can pose as %s", config->name,
+		         config->urls[0].host);
+	else if (config->kind == LINK_KDB && !config->tls.verify_host)
+		log_warn("agent", "link %s: tls.verify_host = false: whoever has any certificate that is trusted can pose as %s",
+		         config->name, config->urls[0].host);
+}
+
 void route_start(struct route *route)
 {
+	warn_of_insecurity(link_config(route->link));
 	if (link_unwanted(route->link)) /* on_start() said so */
 		return;
 	if (route->old_qos2) /* the last process sent at QoS 2 */
@@ -401,6 +415,7 @@ void route_configure(struct route *route, struct link_config *config)
 {
 	route->standing = ROUTE_SETTLED;
 	route->abandoned = false;
+	warn_of_insecurity(config);
 	route_set_policy(route, config);
 	if (sign(route->agent, config) < 0)
 		log_error("agent", "link %s: out of memory: the collector will not know who sends", link_name(route->link));

@@ -74,10 +74,13 @@ describe("TLS:", function()
 		assert_refuses(server, "mqtts://localhost:" .. server.tls_port, { ca = certificates.ca }, "verify failed")
 	end)
 
-	it("takes it with insecure = true", function()
+	it("takes it with insecure = true, and says so at every start", function()
 		local certificates = certs.get()
 		local server = start_broker(certificates.wrong_host)
-		assert_delivers(server, "mqtts://localhost:" .. server.tls_port, { ca = certificates.ca, insecure = true })
+		local agent = assert_delivers(server, "mqtts://localhost:" .. server.tls_port,
+			{ ca = certificates.ca, insecure = true })
+		agent:restart():wait_log("running.*running")
+		assert.equal(2, select(2, agent:log():gsub("warn agent: link core: tls.insecure: ", "")))
 	end)
 
 	it("shows its own certificate to a broker that asks", function()
