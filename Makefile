@@ -51,7 +51,7 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_same.c \
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
                 agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/drops.c agent/effects.c \
-                agent/forward.c agent/forward_lost.c agent/hangup.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
+                agent/forward.c agent/forward_lost.c agent/hangup.c agent/hex.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
                 agent/kdb.c agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c \
                 agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c \
                 agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c agent/kdb_socket.c agent/kdb_time.c \

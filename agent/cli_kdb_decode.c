@@ -10,6 +10,7 @@
 
 #include "buffer.h"
 #include "cli.h"
+#include "hex.h"
 #include "jsonl.h"
 #include "kdb_print.h"
 
@@ -70,15 +71,6 @@ static int read_input(const char *path, const char *name, struct buffer *out)
 		status = -1;
 	}
 	return status;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 static bool is_blank(char c)

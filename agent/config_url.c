@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "config_read.h"
+#include "hex.h"
 
 static const struct scheme {
 	const char *prefix;
@@ -56,13 +57,6 @@ void url_release(struct url *url)
 	free(url->username);
 	free(url->password);
 	*url = (struct url){0};
-}
-
-static int hex_digit(char c)
-{
-	const char *digits = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c | 0x20) : NULL;
-	return at ? (int)(at - digits) : -1;
 }
 
 /* A malloc'd copy with %XX decoded; NULL if a % is not followed by two digits,

@@ -9,6 +9,7 @@
 
 #include <lua.h>
 
+#include "hex.h"
 #include "kdb_ipc.h"
 #include "kdb_time.h"
 #include "kdb_value.h"
@@ -105,11 +106,6 @@ static enum kdb_coerced coerce_float(lua_State *L, int index, const struct targe
  * and 10:00:00.123 would become 10:00:00.122999907. */
 #define FINE_SECONDS 1073741824.0
 
-static int64_t floor_div(int64_t value, int64_t by)
-{
-	return value / by - (value % by < 0);
-}
-
 /* Whole seconds, and nanoseconds beyond them; false if the value at `index` is no such number. */
 static bool read_seconds(lua_State *L, int index, int64_t *seconds, int64_t *ns)
 {
@@ -130,7 +126,7 @@ static bool read_seconds(lua_State *L, int index, int64_t *seconds, int64_t *ns)
 
 static bool in_days(int64_t seconds, int64_t *days)
 {
-	*days = floor_div(seconds, 86400) - KDB_EPOCH_DAYS;
+	*days = kdb_floor_div(seconds, 86400) - KDB_EPOCH_DAYS;
 	return *days > -INT32_MAX && *days < INT32_MAX;
 }
 
@@ -159,7 +155,7 @@ static bool time_of(int type, int64_t seconds, int64_t ns, int64_t *value)
 		*value = seconds + ns / NS;
 		break;
 	default:
-		*value = floor_div(seconds, 60);
+		*value = kdb_floor_div(seconds, 60);
 		break;
 	}
 	return *value > -INT32_MAX && *value < INT32_MAX;
@@ -175,13 +171,6 @@ static enum kdb_coerced coerce_time(lua_State *L, int index, const struct target
 }
 
 /* ---- texts ---- */
-
-static int hex_digit(char c)
-{
-	const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c | 0x20) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
 
 /* 8c680a01-5a49-5aab-5a65-d4bfddb6a661 */
 static bool parse_guid(const char *text, size_t size, unsigned char guid[16])

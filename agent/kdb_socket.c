@@ -214,7 +214,7 @@ static int explain(SSL *ssl, char *err, size_t err_size)
 		return fail(err, err_size, "no TLS there: use kdb://, or another port", NULL);
 	if (!error || ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
 		ERR_clear_error();
-		return fail(err, err_size, "closed during the TLS handshake: there may be no TLS, as for kdb://", NULL);
+		return fail(err, err_size, "closed during the TLS handshake: if the port has no TLS, use kdb://", NULL);
 	}
 	return tls_fail(err, err_size, "TLS");
 }

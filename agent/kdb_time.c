@@ -11,7 +11,7 @@
 #define ERA_DAYS      146097
 #define MARCH_0       730425 /* days from 0000-03-01 to 2000-01-01 */
 
-static int64_t floor_div(int64_t a, int64_t b)
+int64_t kdb_floor_div(int64_t a, int64_t b)
 {
 	return a / b - (a % b < 0);
 }
@@ -43,7 +43,7 @@ int64_t kdb_timestamp_of_unix_ms(int64_t unix_ms)
 
 int32_t kdb_date_of_timestamp(int64_t timestamp)
 {
-	return (int32_t)floor_div(timestamp, KDB_DAY_NS);
+	return (int32_t)kdb_floor_div(timestamp, KDB_DAY_NS);
 }
 
 int64_t kdb_timespan_of_timestamp(int64_t timestamp)
@@ -55,12 +55,12 @@ int64_t kdb_timespan_of_timestamp(int64_t timestamp)
 
 int32_t kdb_date_of_unix_s(int64_t unix_s)
 {
-	return (int32_t)clamp(floor_div(unix_s, 86400) - KDB_EPOCH_DAYS, DAY_MIN, DAY_MAX);
+	return (int32_t)clamp(kdb_floor_div(unix_s, 86400) - KDB_EPOCH_DAYS, DAY_MIN, DAY_MAX);
 }
 
 struct kdb_civil kdb_civil_of_date(int32_t date)
 {
-	int64_t days = (int64_t)date + MARCH_0, era = floor_div(days, ERA_DAYS);
+	int64_t days = (int64_t)date + MARCH_0, era = kdb_floor_div(days, ERA_DAYS);
 	int64_t of_era = days - era * ERA_DAYS;
 	int64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
 	int64_t of_year = of_era - (365 * year + year / 4 - year / 100);
@@ -75,7 +75,7 @@ struct kdb_civil kdb_civil_of_date(int32_t date)
 
 int32_t kdb_date_of_civil(struct kdb_civil civil)
 {
-	int64_t year = clamp(civil.year, -6000000, 6000000) - (civil.month <= 2), era = floor_div(year, 400);
+	int64_t year = clamp(civil.year, -6000000, 6000000) - (civil.month <= 2), era = kdb_floor_div(year, 400);
 	int64_t of_era = year - era * 400;
 	int64_t of_year = (153 * (civil.month > 2 ? civil.month - 3 : civil.month + 9) + 2) / 5 + civil.day - 1;
 	int64_t days = era * ERA_DAYS + of_era * 365 + of_era / 4 - of_era / 100 + of_year;
@@ -85,7 +85,7 @@ int32_t kdb_date_of_civil(struct kdb_civil civil)
 
 struct kdb_civil kdb_civil_of_month(int32_t month)
 {
-	int64_t years = floor_div(month, 12);
+	int64_t years = kdb_floor_div(month, 12);
 
 	return (struct kdb_civil){ 2000 + years, (int)(month - years * 12) + 1, 1 };
 }

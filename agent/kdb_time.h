@@ -10,6 +10,9 @@
 #define KDB_EPOCH_S    946684800
 #define KDB_DAY_NS     INT64_C(86400000000000)
 
+/* a / b, rounded down; b is positive. */
+int64_t kdb_floor_div(int64_t a, int64_t b);
+
 /* Nanoseconds since 1970 as a timestamp, and back. */
 int64_t kdb_timestamp_of_unix_ns(int64_t unix_ns);
 int64_t kdb_unix_ns_of_timestamp(int64_t timestamp);

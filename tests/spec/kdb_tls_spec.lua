@@ -62,7 +62,7 @@ describe("kdbs://", function()
 	end)
 
 	it("says when there is no TLS", function()
-		assert_refuses(start(nil, { ca = certs.get().ca }), "there may be no TLS")
+		assert_refuses(start(nil, { ca = certs.get().ca }), "if the port has no TLS, use kdb://")
 	end)
 
 	it("or when there is, and kdb:// was meant to do", function()

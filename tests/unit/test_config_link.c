@@ -123,6 +123,7 @@ static void urls(void)
 	CHECK(link_gives("url = 'mqtt://[::1'", ".url: expected a `]` after the IPv6 address"));
 	CHECK(link_gives("url = 'mqtt://[::g]'", ".url: expected an IPv6 address in the brackets"));
 	CHECK(link_gives("url = 'mqtt://u%zz@h'", ".url: expected %XX with two hexadecimal digits in the user name"));
+	CHECK(link_gives("url = 'mqtt://u%\\x14\\x11@h'", ".url: expected %XX with two hexadecimal digits in the user name"));
 	CHECK(link_gives("url = 'mqtt://u:%00@h'", ".url: expected %XX with two hexadecimal digits in the password"));
 	CHECK(link_gives("url = 'mqtt://u:%4@h'", ".url: expected %XX with two hexadecimal digits in the password"));
 	CHECK(link_gives("url = 'mqtt://h/path'",

@@ -193,6 +193,7 @@ static void texts(void)
 	CHECK(takes("g", "nil", "0Ng"));
 	CHECK(refuses_value("g", "'8c680a015a495aab5a65d4bfddb6a661'", "guid") && refuses_value("g", "kdb.symbol{'a'}", "guid (as \"8c680a01-5a49-5aab-5a65-d4bfddb6a661\") expected, got kdb symbol vector") &&
 	      refuses_value("g", "('x'):rep(36)", "guid") &&
+	      refuses_value("g", "'8c680a01-5a49-5aab-5a65-d4bfddb6a6\\x11\\x16'", "guid") &&
 	      refuses_value("g", "'8c680a01-5a49-5aab-5a65-d4bfddb6a6610'", "guid"));
 }
 
