@@ -118,6 +118,23 @@ describe("exactly once:", function()
 		end
 	end)
 
+	it("also after a reload that makes larger batches", function()
+		local g = start { collector = { tables = TABLES, faults = { { ["do"] = "apply, say nothing" } } } }
+		g:send_rows(1, 20)
+		g.collector:wait_rows(1)
+		g:send_rows(21, 60)
+		g.config.links.hist.batch = { rows = 1000 }
+		g.agent:configure(g.config)
+		assert.equal(0, (g.agent:command("reload")))
+		g.collector:set { faults = {} }
+		g:wait_empty()
+		g:wait_numbers(1, 60)
+		assert(skipped(g) >= 1)
+		for _, call in ipairs(g.collector:calls()) do
+			assert.equal("", call.error or "")
+		end
+	end)
+
 	it("rows that are never taken are left out, and nothing is mixed up by that", function()
 		local g = start { collector = { tables = TABLES, faults = {
 			{ ["do"] = "error", text = "type", column = 2, value = 7 }, { ["do"] = "apply, hang up", times = 1 } } } }
