@@ -10,7 +10,6 @@
 
 #include "kdb_time.h"
 
-#define TEXT text, KDB_ITEM_SIZE
 #define DATETIME_DAYS_MAX 1e9
 
 const char *kdb_prefix(int type)
@@ -40,14 +39,14 @@ static void format_date(int32_t date, char *text)
 {
 	struct kdb_civil civil = kdb_civil_of_date(date);
 
-	(void)snprintf(TEXT, "%04" PRId64 ".%02d.%02d", civil.year, civil.month, civil.day);
+	(void)snprintf(text, KDB_ITEM_SIZE, "%04" PRId64 ".%02d.%02d", civil.year, civil.month, civil.day);
 }
 
 static void format_month(int32_t month, char *text)
 {
 	struct kdb_civil civil = kdb_civil_of_month(month);
 
-	(void)snprintf(TEXT, "%04" PRId64 ".%02dm", civil.year, civil.month);
+	(void)snprintf(text, KDB_ITEM_SIZE, "%04" PRId64 ".%02dm", civil.year, civil.month);
 }
 
 /* A length of time with 0, 3 or 9 `digits` behind the second, and so many units to it. */
@@ -55,7 +54,7 @@ static void format_clock(int64_t value, int64_t units, int digits, char *text)
 {
 	uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value, per_second = (uint64_t)units;
 	uint64_t seconds = size / per_second;
-	int n = snprintf(TEXT, "%s%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64, value < 0 ? "-" : "", seconds / 3600,
+	int n = snprintf(text, KDB_ITEM_SIZE, "%s%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64, value < 0 ? "-" : "", seconds / 3600,
 	                 seconds / 60 % 60, seconds % 60);
 
 	if (digits > 0)
@@ -69,7 +68,7 @@ static void format_timespan(int64_t value, char *text)
 	char clock[KDB_ITEM_SIZE];
 
 	format_clock((int64_t)(size % (uint64_t)KDB_DAY_NS), 1000000000, 9, clock);
-	(void)snprintf(TEXT, "%s%" PRIu64 "D%.30s", value < 0 ? "-" : "", size / (uint64_t)KDB_DAY_NS, clock);
+	(void)snprintf(text, KDB_ITEM_SIZE, "%s%" PRIu64 "D%.30s", value < 0 ? "-" : "", size / (uint64_t)KDB_DAY_NS, clock);
 }
 
 static void format_timestamp(int64_t value, char *text)
@@ -78,7 +77,7 @@ static void format_timestamp(int64_t value, char *text)
 
 	format_date(kdb_date_of_timestamp(value), date);
 	format_clock(kdb_timespan_of_timestamp(value), 1000000000, 9, clock);
-	(void)snprintf(TEXT, "%.30sD%.30s", date, clock);
+	(void)snprintf(text, KDB_ITEM_SIZE, "%.30sD%.30s", date, clock);
 }
 
 static void format_datetime(double value, char *text)
@@ -87,25 +86,25 @@ static void format_datetime(double value, char *text)
 	int64_t ms, day;
 
 	if (isnan(value) || isinf(value)) {
-		(void)snprintf(TEXT, "%s", isnan(value) ? "0Nz" : value > 0 ? "0wz" : "-0wz");
+		(void)snprintf(text, KDB_ITEM_SIZE, "%s", isnan(value) ? "0Nz" : value > 0 ? "0wz" : "-0wz");
 		return;
 	}
 	if (fabs(value) > DATETIME_DAYS_MAX) {
-		(void)snprintf(TEXT, "%.17gz", value);
+		(void)snprintf(text, KDB_ITEM_SIZE, "%.17gz", value);
 		return;
 	}
 	ms = llround(value * 86400000);
 	day = ms / 86400000 - (ms % 86400000 < 0);
 	format_date((int32_t)day, date);
 	format_clock(ms - day * 86400000, 1000, 3, clock);
-	(void)snprintf(TEXT, "%.30sT%.30s", date, clock);
+	(void)snprintf(text, KDB_ITEM_SIZE, "%.30sT%.30s", date, clock);
 }
 
 static void format_minute(int64_t value, char *text)
 {
 	uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
 
-	(void)snprintf(TEXT, "%s%02" PRIu64 ":%02" PRIu64, value < 0 ? "-" : "", size / 60, size % 60);
+	(void)snprintf(text, KDB_ITEM_SIZE, "%s%02" PRIu64 ":%02" PRIu64, value < 0 ? "-" : "", size / 60, size % 60);
 }
 
 /* ---- numbers ---- */
@@ -121,9 +120,9 @@ static bool format_special(int type, int64_t value, char *text)
 	if (type <= KDB_LONG)
 		letter = 0;
 	if (value == kdb_null_integer(type))
-		(void)snprintf(TEXT, letter ? "0N%c" : "0N", letter);
+		(void)snprintf(text, KDB_ITEM_SIZE, letter ? "0N%c" : "0N", letter);
 	else if (value == infinite || value == -infinite)
-		(void)snprintf(TEXT, letter ? "%s0W%c" : "%s0W", value < 0 ? "-" : "", letter);
+		(void)snprintf(text, KDB_ITEM_SIZE, letter ? "%s0W%c" : "%s0W", value < 0 ? "-" : "", letter);
 	else
 		return false;
 	return true;
@@ -135,7 +134,7 @@ static void format_integer(int type, int64_t value, char *text)
 		return;
 	switch (type) {
 	case KDB_BYTE:
-		(void)snprintf(TEXT, "%02x", (unsigned)value);
+		(void)snprintf(text, KDB_ITEM_SIZE, "%02x", (unsigned)value);
 		break;
 	case KDB_TIMESTAMP:
 		format_timestamp(value, text);
@@ -159,7 +158,7 @@ static void format_integer(int type, int64_t value, char *text)
 		format_clock(value, 1000, 3, text);
 		break;
 	default:
-		(void)snprintf(TEXT, "%" PRId64, value);
+		(void)snprintf(text, KDB_ITEM_SIZE, "%" PRId64, value);
 	}
 }
 
@@ -168,13 +167,13 @@ static void format_float(int type, double value, char *text)
 	bool real = type == KDB_REAL;
 
 	if (isnan(value) || isinf(value)) {
-		(void)snprintf(TEXT, isnan(value) ? (real ? "0N" : "0n") : value > 0 ? (real ? "0W" : "0w")
+		(void)snprintf(text, KDB_ITEM_SIZE, isnan(value) ? (real ? "0N" : "0n") : value > 0 ? (real ? "0W" : "0w")
 		                                                         : real    ? "-0W"
 		                                                                   : "-0w");
 		return;
 	}
 	for (int digits = real ? 6 : 15; digits <= 17; digits++) {
-		(void)snprintf(TEXT, "%.*g", digits, value);
+		(void)snprintf(text, KDB_ITEM_SIZE, "%.*g", digits, value);
 		double again = strtod(text, NULL);
 
 		if (real ? (float)again == (float)value : again == value)
@@ -193,7 +192,7 @@ static void format_guid(const unsigned char *guid, char *text)
 		zeros += guid[i] == 0;
 	}
 	if (zeros == 16)
-		(void)snprintf(TEXT, "0Ng");
+		(void)snprintf(text, KDB_ITEM_SIZE, "0Ng");
 }
 
 void kdb_format_item(const struct kdb_object *object, size_t i, char text[KDB_ITEM_SIZE])
