@@ -352,6 +352,13 @@ static void on_refused(void *arg, int handle, enum refusal refusal, const char *
 		note_progress(link);
 }
 
+static bool room_for_refused(void *arg, size_t messages, size_t bytes)
+{
+	struct link *link = arg;
+
+	return link->events->room_for_refused(link->arg, link, messages, bytes);
+}
+
 static void on_subscribed(void *arg, int handle, int qos)
 {
 	struct link *link = arg;
@@ -381,6 +388,7 @@ const struct transport_events connection_events = {
         .message = on_message,
         .acknowledged = on_acknowledged,
         .refused = on_refused,
+        .room_for_refused = room_for_refused,
         .subscribed = on_subscribed,
         .unsubscribed = on_unsubscribed,
 };

@@ -227,6 +227,39 @@ static void finish(struct kdb_calls *calls, struct kdb_batch *batch, const char 
 	kdb_batch_close(batch);
 }
 
+/* ---- pausing ---- */
+
+/* Told the first time, the second, the fourth... */
+static void pause_calls(struct kdb_calls *calls, bool slowly, const char *what, const char *problem, int64_t now_ms)
+{
+	int64_t max_ms = kdb_slow_ms(calls->config), min_ms = slowly ? max_ms : calls->config->reconnect_min_ms;
+	int64_t delay_ms = retry_backoff_ms(min_ms, max_ms, calls->pauses, (double)(now_ms % 997) / 997);
+	unsigned times = ++calls->pauses;
+
+	calls->paused_until_ms = now_ms + delay_ms;
+	if (times & (times - 1))
+		return;
+	if (slowly) /* somebody has to do something */
+		log_error(calls->component, "%s: %s; again in %.1f s", what, problem, (double)delay_ms / 1000);
+	else
+		log_warn(calls->component, "%s: %s; again in %.1f s", what, problem, (double)delay_ms / 1000);
+}
+
+int64_t kdb_slow_ms(const struct link_config *config)
+{
+	return config->reconnect_max_ms;
+}
+
+/* Without room among the dead letters it waits for that, and all behind it: many rows that do not fit are a
+ * table that is wrong rather than wrong rows. */
+static bool must_wait(struct kdb_calls *calls, const struct kdb_batch *batch, const char *what, int64_t now_ms)
+{
+	if (calls->events->room_for_refused(calls->arg, batch->n, batch->bytes))
+		return false;
+	pause_calls(calls, true, what, "there is no more room among the dead letters (tidegate dead), so it waits", now_ms);
+	return true;
+}
+
 /* ---- sealing, and noting ---- */
 
 /* What waits in many open batches leaves no room for more: then the oldest goes as it is. */
@@ -259,20 +292,24 @@ static void note_next(struct kdb_calls *calls)
 }
 
 /* What the collector hung up on too often is not called again. */
-static void set_aside(struct kdb_calls *calls)
+static void set_aside(struct kdb_calls *calls, int64_t now_ms)
 {
+	static const char why[] = "the collector hung up on it three times";
 	struct kdb_batch *next = calls->sealed.first;
 
-	if (!next || calls->suspect.times < HANG_UPS || !is_suspect(calls, next))
+	if (!next || calls->suspect.times < HANG_UPS || !is_suspect(calls, next) || now_ms < calls->paused_until_ms)
+		return;
+	if (must_wait(calls, next, why, now_ms))
 		return;
 	unlink_batch(&calls->sealed, next);
-	finish(calls, next, "the collector hung up on it three times");
+	calls->pauses = 0;
+	finish(calls, next, why);
 }
 
 char *kdb_calls_settle(struct kdb_calls *calls, int64_t now_ms)
 {
 	seal_due(calls, now_ms);
-	set_aside(calls);
+	set_aside(calls, now_ms);
 	if (!calls->config->kdb.exactly_once)
 		return NULL;
 	note_next(calls);
@@ -351,28 +388,6 @@ static bool split(struct kdb_calls *calls, struct kdb_batch *batch)
 	return true;
 }
 
-/* Told the first time, the second, the fourth... */
-static void pause_calls(struct kdb_calls *calls, bool slowly, const char *what, const char *problem, int64_t now_ms)
-{
-	int64_t max_ms = kdb_slow_ms(calls->config), min_ms = slowly ? max_ms : calls->config->reconnect_min_ms;
-
-	int64_t delay_ms = retry_backoff_ms(min_ms, max_ms, calls->pauses, (double)(now_ms % 997) / 997);
-	unsigned times = ++calls->pauses;
-
-	calls->paused_until_ms = now_ms + delay_ms;
-	if (times & (times - 1))
-		return;
-	if (slowly) /* somebody has to do something */
-		log_error(calls->component, "%s: %s; again in %.1f s", what, problem, (double)delay_ms / 1000);
-	else
-		log_warn(calls->component, "%s: %s; again in %.1f s", what, problem, (double)delay_ms / 1000);
-}
-
-int64_t kdb_slow_ms(const struct link_config *config)
-{
-	return config->reconnect_max_ms;
-}
-
 static bool is_to_be_retried(const struct kdb_calls *calls, struct bytes error)
 {
 	const struct kdb_config *kdb = &calls->config->kdb;
@@ -411,15 +426,22 @@ static void again_later(struct kdb_calls *calls, struct kdb_batch *batch, enum k
 	pause_calls(calls, slowly, what, problem, now_ms);
 }
 
-static void refuse(struct kdb_calls *calls, struct kdb_batch *batch, struct bytes error)
+static void refuse(struct kdb_calls *calls, struct kdb_batch *batch, struct bytes error, const char *what,
+                   int64_t now_ms)
 {
 	char reason[200];
 
 	/* Nothing of it was applied, by whatever call: where it ended does not matter any more. */
 	kdb_cuts_settled(&calls->cuts, batch->table, kdb_batch_last(batch));
-	calls->pauses = 0;
+	if (batch->n > 1)
+		calls->pauses = 0;
 	if (split(calls, batch))
 		return;
+	if (must_wait(calls, batch, what, now_ms)) {
+		prepend(&calls->sealed, batch);
+		return;
+	}
+	calls->pauses = 0;
 	snprintf(reason, sizeof reason, "'%.*s", (int)error.size, (const char *)error.data);
 	finish(calls, batch, reason);
 }
@@ -436,7 +458,7 @@ static void failed(struct kdb_calls *calls, struct kdb_batch *batch, struct byte
 	if (fault == KDB_FAULT_UNKNOWN && ++batch->refusals > UNKNOWN_TRIES)
 		fault = KDB_FAULT_ROWS;
 	if (fault == KDB_FAULT_ROWS)
-		refuse(calls, batch, error);
+		refuse(calls, batch, error, what, now_ms);
 	else
 		again_later(calls, batch, fault, what, now_ms);
 }

@@ -76,6 +76,8 @@ struct transport_events {
 	void (*message)(void *arg, const struct inbound *message);
 	void (*acknowledged)(void *arg, int handle);
 	void (*refused)(void *arg, int handle, enum refusal refusal, const char *reason);
+	/* Whether so many messages could be refused for good without driving out what is kept for the owner. */
+	bool (*room_for_refused)(void *arg, size_t messages, size_t bytes);
 	void (*subscribed)(void *arg, int handle, int qos); /* qos -1: refused */
 	void (*unsubscribed)(void *arg, int handle);
 };
@@ -132,6 +134,7 @@ struct link_events {
 	/* False: nothing is in flight under that handle. */
 	bool (*acknowledged)(void *arg, struct link *link, int handle);
 	bool (*refused)(void *arg, struct link *link, int handle, enum refusal refusal, const char *reason);
+	bool (*room_for_refused)(void *arg, struct link *link, size_t messages, size_t bytes);
 	enum in_flight (*in_flight)(void *arg, struct link *link);
 	/* The transport remembers what was in flight, except QoS 0: returns how many those are. */
 	size_t (*remembered)(void *arg, struct link *link);

@@ -8,6 +8,7 @@
 
 #include "ack_line.h"
 #include "agent.h"
+#include "dead.h"
 #include "dead_letters.h"
 #include "forward.h"
 #include "kdb.h"
@@ -140,6 +141,13 @@ static bool on_refused(void *arg, struct link *link, int handle, enum refusal re
 	return forward_refused(route_of(agent, link)->forward, handle, refusal, reason, loop_now_ms(agent->loop));
 }
 
+/* What a kdb+ collector refuses becomes a dead letter. */
+static bool room_for_refused(void *arg, struct link *link, size_t messages, size_t bytes)
+{
+	(void)link;
+	return dead_has_room(((struct agent *)arg)->dead, messages, bytes);
+}
+
 /* What was in flight at QoS 2 is sent as new, so the session that knows the old
  * packet ids must go; unless messages arrive on it too, which it keeps for us:
  * losing those would be worse. */
@@ -226,6 +234,7 @@ static const struct link_events link_events = {
         .receipt = on_receipt,
         .acknowledged = on_acknowledged,
         .refused = on_refused,
+        .room_for_refused = room_for_refused,
         .in_flight = on_in_flight,
         .remembered = on_remembered,
         .forgotten = on_forgotten,

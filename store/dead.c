@@ -195,6 +195,11 @@ uint64_t dead_add(struct dead *dead, const struct dead_letter *letter, unsigned 
 	return copy->letter.id;
 }
 
+bool dead_has_room(const struct dead *dead, size_t letters, size_t bytes)
+{
+	return dead->letters == 0 || (dead->letters + letters <= DEAD_LETTERS_MAX && dead->bytes + bytes <= DEAD_BYTES_MAX);
+}
+
 static struct bytes column_bytes(sqlite3_stmt *row, int column)
 {
 	/* In this order: the size is of the form that the first call converted to. */

@@ -45,6 +45,10 @@ void dead_close(struct dead *dead);
  * NULL). Returns its id, or 0: no memory. */
 uint64_t dead_add(struct dead *dead, const struct dead_letter *letter, unsigned *lost);
 
+/* Whether `letters` more, of so many bytes altogether, find room beside the others. Where there is none,
+ * there is room for anything. */
+bool dead_has_room(const struct dead *dead, size_t letters, size_t bytes);
+
 /* One letter with all its parts; valid until the next call. NULL: there is none of
  * that id, or it cannot be read now (dead_known() tells which). */
 const struct dead_letter *dead_get(struct dead *dead, uint64_t id);

@@ -69,6 +69,23 @@ describe("rows that a collector never takes", function()
 		g:wait_empty()
 	end)
 
+	it("drive out no others: a table that is wrong altogether waits", function()
+		local letters, rows = 1000, 1200 -- what there is room for: store/dead.h
+		local g = gateway.start { link = { batch = { rows = 100, delay = "50ms" }, reconnect = QUICK.reconnect },
+			collector = { faults = { { ["do"] = "error", text = "type" } } } }
+		g:send_rows(1, rows)
+		g.agent:wait_log("no more room among the dead letters", 60)
+		assert.equal(letters, #g:dead())
+		assert.equal(rows - letters, g:queued())
+		g.collector:set { faults = {} } -- the table is mended
+		g.collector:wait_rows(rows - letters)
+		assert.equal(0, (g.agent:command("dead", "retry")))
+		g.collector:wait_rows(rows)
+		local numbers = g:numbers()
+		table.sort(numbers)
+		assert.same(all_but(1, rows, {}), numbers)
+	end)
+
 	it("are kept when the agent is killed", function()
 		local g = gateway.start { link = QUICK, collector = { faults = {
 			{ ["do"] = "error", text = "type", column = 2, value = 3 } } } }
