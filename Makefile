@@ -30,6 +30,8 @@ MOSQ_CFLAGS   = $(shell $(PKG_CONFIG) --cflags libmosquitto)
 MOSQ_LIBS     = $(shell $(PKG_CONFIG) --libs libmosquitto)
 JSON_CFLAGS   = $(shell $(PKG_CONFIG) --cflags jansson)
 JSON_LIBS     = $(shell $(PKG_CONFIG) --libs jansson)
+HTTP_CFLAGS   = $(shell $(PKG_CONFIG) --cflags libmicrohttpd)
+HTTP_LIBS     = $(shell $(PKG_CONFIG) --libs libmicrohttpd)
 TLS_LIBS      = $(shell $(PKG_CONFIG) --libs libssl libcrypto)
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -50,14 +52,15 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/clock.c agent/commands.c agent/config.c agent/config_check.c agent/config_kdb.c \
                 agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_same.c \
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
-                agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/drops.c agent/effects.c \
-                agent/forward.c agent/forward_lost.c agent/hangup.c agent/hex.c agent/host.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
+                agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c \
+                agent/forward.c agent/forward_lost.c agent/hangup.c agent/health.c agent/hex.c \
+                agent/histogram.c agent/host.c agent/http.c agent/http_health.c agent/http_metrics.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
                 agent/kdb.c agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c \
                 agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c \
                 agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c agent/kdb_socket.c agent/kdb_time.c \
                 agent/kdb_value.c \
                 agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
-                agent/metrics.c agent/mqtt.c agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
+                agent/metrics.c agent/monitor.c agent/mqtt.c agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/notify.c agent/pattern.c \
                 agent/place.c agent/play.c agent/poison.c agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c agent/redelivery.c \
                 agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c agent/script.c \
@@ -68,7 +71,7 @@ STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test
 SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric test_script_mqtt test_script_state \
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
-                test_control test_forward test_hangup test_json test_kdb_batch test_kdb_calls test_kdb_compress \
+                test_control test_forward test_hangup test_health test_histogram test_json test_kdb_batch test_kdb_calls test_kdb_compress \
                 test_kdb_errors test_kdb_ipc test_kdb_meta test_kdb_time test_library test_link test_log test_losses \
                 test_mqtt_buffer test_notify \
                 test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
@@ -78,9 +81,9 @@ LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o)
-AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(JSON_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -ldl -lm
+AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(JSON_LIBS) $(HTTP_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -ldl -lm
 TESTS         = $(STORE_TESTS:%=$(BUILD)/tests/%) $(AGENT_TESTS:%=$(BUILD)/tests/%)
-COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(HARDEN_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(HTTP_CFLAGS) $(HARDEN_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 
 all: $(BUILD)/tidegate ## the agent, build/tidegate
 
@@ -105,7 +108,8 @@ $(BUILD)/agent/mqtt_buffer.o: FORTIFY =
 install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/tidegate/examples \
 		$(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta \
-		$(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate $(DESTDIR)$(PREFIX)/share/tidegate/kdb
+		$(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate $(DESTDIR)$(PREFIX)/share/tidegate/kdb \
+		$(DESTDIR)$(PREFIX)/share/tidegate/prometheus
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
@@ -119,6 +123,7 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 644 scripts/testing/tidegate/spec.lua $(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate/spec.lua
 	$(INSTALL) -m 644 scripts/meta/tidegate.lua $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta/tidegate.lua
 	$(INSTALL) -m 644 packaging/kdb/README.md $(wildcard packaging/kdb/*.q) $(DESTDIR)$(PREFIX)/share/tidegate/kdb
+	$(INSTALL) -m 644 packaging/prometheus/tidegate.rules.yml $(DESTDIR)$(PREFIX)/share/tidegate/prometheus/tidegate.rules.yml
 	$(INSTALL) -m 644 scripts/tidegate.luacheckrc $(DESTDIR)$(PREFIX)/share/tidegate/tidegate.luacheckrc
 
 dist: ## a tarball that builds by itself, build/tidegate-VERSION.tar.gz

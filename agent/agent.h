@@ -12,6 +12,7 @@
 #include "upkeep.h"
 #include "drops.h"
 #include "buffer.h"
+#include "histogram.h"
 #include "log_limit.h"
 #include "loop.h"
 #include "route.h"
@@ -25,6 +26,7 @@ struct forward;
 struct ledger;
 struct link;
 struct metrics;
+struct monitor;
 struct observer;
 struct poison;
 struct queue;
@@ -54,6 +56,8 @@ struct agent {
 	bool condemned;   /* a script has failed too often */
 	bool verbose;
 	struct metrics *metrics; /* the scripts' */
+	struct histogram handler_times; /* while there is a monitor */
+	struct monitor *monitor; /* NULL: not configured */
 	struct script_host host;
 
 	const struct transport_ops *transport; /* of all links, simulated; NULL: each its own */

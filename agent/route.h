@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "health.h"
 #include "log_limit.h"
 
 struct agent;
@@ -32,6 +33,7 @@ struct route {
 	int64_t let_go_ms;      /* and then they were acknowledged; 0: not yet */
 	int64_t window;         /* as many its sender lets wait, */
 	int64_t window_until_ms; /* as far as is known for now */
+	struct health_watch watch; /* whether it delivers; while there is a monitor */
 	bool released;          /* they were acknowledged in the last turn: the link may have been dead by then */
 	bool hurries;           /* it was lost before that, and has not been back since */
 	bool lacks_room;      /* it is held because a queue is full */

@@ -23,6 +23,7 @@
 #include "log.h"
 #include "losses.h"
 #include "metrics.h"
+#include "monitor.h"
 #include "mqtt.h"
 #include "queue.h"
 #include "recorder.h"
@@ -320,6 +321,7 @@ static int open_everything(struct agent *agent, const char *record)
 	}
 	for (struct route *route = agent->routes; route; route = route->next)
 		route_start(route);
+	monitor_open(agent);
 	return 0;
 }
 
@@ -336,6 +338,7 @@ static void commit_the_rest(struct store *store)
 static void close_everything(struct agent *agent)
 {
 	recorder_close(agent->recorder);
+	monitor_close(agent->monitor);
 	control_close(agent->control);
 	scripts_close(agent);
 	service_release(agent);
@@ -366,12 +369,6 @@ static void tell_of_strictness(const struct config *config)
 		}
 }
 
-static void warn_of_unbuilt(const struct config *config)
-{
-	if (config->http)
-		log_warn("agent", "http: not served by this version");
-}
-
 int run_agent(struct config *config, const struct run_options *options)
 {
 	const struct rehearsal *rehearsal = options->rehearsal;
@@ -389,7 +386,6 @@ int run_agent(struct config *config, const struct run_options *options)
 	int status;
 
 	log_setup(options->verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
-	warn_of_unbuilt(config);
 	tell_of_strictness(config);
 	mqtt_setup();
 	agent.metrics = metrics_open();

@@ -17,6 +17,7 @@
 #include "link.h"
 #include "queue.h"
 
+struct histogram;
 struct metrics;
 struct script;
 struct sources;
@@ -28,6 +29,7 @@ struct script_host {
 	void *arg;
 	const char *agent_name;
 	struct metrics *metrics; /* what scripts count; outlives them */
+	struct histogram *times; /* how long each handler call takes, in seconds; NULL: nobody wants to know */
 	struct link *(*link_named)(void *arg, const char *name);      /* NULL: unknown */
 	struct link *(*link_default)(void *arg, enum link_kind kind); /* NULL: none is the default */
 	/* The link of that name, made if there was none (off, with an empty queue) for the
@@ -79,8 +81,13 @@ struct script_limits {
 	size_t state_bytes;  /* of `state`, encoded; 0: none */
 };
 
+/* What may be called: "on_message", ...; "on", "every" and "after" stand for functions given to those. */
+enum { SCRIPT_HANDLERS = 10 };
+extern const char *const script_handlers[SCRIPT_HANDLERS];
+
 struct script_stats {
 	uint64_t calls, errors;
+	uint64_t calls_of[SCRIPT_HANDLERS]; /* of which [i] was called so often */
 	size_t memory_bytes;
 	size_t state_bytes; /* of `state`, encoded */
 };

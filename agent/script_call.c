@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "histogram.h"
 #include "log.h"
 #include "script_internal.h"
 
@@ -208,19 +209,47 @@ static void keep_failure(struct script *script)
 	(void)snprintf(script->failure, sizeof script->failure, "%.*s", (int)strcspn(text, "\n"), text);
 }
 
-/* One handler call: all of its effects, or none. */
-static void call_handler(struct script *script, struct call *call)
+const char *const script_handlers[SCRIPT_HANDLERS] = {
+        "on_message", "on", "on_sent", "on_drop", "every", "after", "on_connect", "on_disconnect", "on_start", "on_stop",
+};
+
+static size_t number_of(const struct call *call)
+{
+	const char *name = call->timer ? (call->timer->repeats ? "every" : "after") : call->handler ? call->handler : "on";
+	size_t i = 0;
+
+	while (i < SCRIPT_HANDLERS - 1 && strcmp(script_handlers[i], name) != 0)
+		i++;
+	return i;
+}
+
+/* script_enter(), timed if somebody wants to know. */
+static int enter_handler(struct script *script, struct call *call)
+{
+	struct histogram *times = script->host->times;
+	double began = times ? clock_monotonic_s() : 0;
+	int result = script_enter(script, run_call, call);
+
+	if (times && call->ran)
+		histogram_add(times, clock_monotonic_s() - began);
+	return result;
+}
+
+/* One handler call, script_handlers[number]: all of its effects, or none. */
+static void call_handler(struct script *script, struct call *call, size_t number)
 {
 	size_t registrations = script->n_registrations;
 	int result;
 
 	call->ran = false;
-	result = script_enter(script, run_call, call);
+	result = enter_handler(script, call);
 	buffer_reset(&script->properties);
 	buffer_reset(&script->context);
 	buffer_reset(&script->kdb);
-	if (call->ran)
+	if (call->ran) {
 		script->stats.calls++;
+		script->stats.calls_of[number]++;
+	}
 	if (result == 0) {
 		effects_apply(&script->effects, script->host);
 		api_timer_settle(script, true);
@@ -238,23 +267,18 @@ static void call_handler(struct script *script, struct call *call)
 	tell_failure(script, call);
 }
 
-static const char *name_of(const struct call *call)
-{
-	if (call->timer)
-		return call->timer->repeats ? "every" : "after";
-	return call->handler ? call->handler : "on";
-}
-
 void script_call(struct script *script, struct call *call)
 {
 	const struct script_host *host = script->host;
+	size_t number;
 
 	if (!host)
 		return;
+	number = number_of(call);
 	if (host->running)
-		host->running(host->arg, script, name_of(call));
+		host->running(host->arg, script, script_handlers[number]);
 	begin(script);
-	call_handler(script, call);
+	call_handler(script, call, number);
 	if (host->running)
 		host->running(host->arg, script, NULL);
 }

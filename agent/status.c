@@ -6,12 +6,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent.h"
 #include "clock.h"
 #include "dead.h"
+#include "disk.h"
 #include "forward.h"
 #include "ledger.h"
 #include "metrics.h"
@@ -397,35 +397,11 @@ static bool tell_dead(const struct agent *agent, struct answer *answer, size_t i
 /* ---- the store ---- */
 
 /* Of the database, or of the write-ahead log beside it. */
-static json_int_t file_bytes(const char *path, const char *suffix)
-{
-	char name[4096];
-	struct stat file;
-
-	snprintf(name, sizeof name, "%s%s", path, suffix);
-	return stat(name, &file) == 0 ? (json_int_t)file.st_size : 0;
-}
-
-/* What this process has had written to disks, as the kernel counts it; NULL: it does not. */
-static json_t *bytes_written(void)
-{
-	FILE *file = fopen("/proc/self/io", "re");
-	long long bytes = -1;
-	char line[128];
-
-	if (!file)
-		return NULL;
-	while (bytes < 0 && fgets(line, sizeof line, file))
-		if (sscanf(line, "write_bytes: %lld", &bytes) != 1)
-			bytes = -1;
-	fclose(file);
-	return bytes < 0 ? NULL : json_integer(bytes);
-}
-
 static bool tell_store(const struct agent *agent, struct answer *answer, size_t index)
 {
 	struct store_stats stats = store_stats(agent->store);
 	const char *path = agent->config->store_path;
+	int64_t written = disk_written_bytes();
 	json_t *line;
 
 	if (index > 0)
@@ -433,13 +409,13 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 	line = json_pack("{s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:o*}",
 	                 "kind", "store",
 	                 "path", text(path),
-	                 "bytes", file_bytes(path, ""),
-	                 "wal_bytes", file_bytes(path, "-wal"),
+	                 "bytes", (json_int_t)disk_file_bytes(path, ""),
+	                 "wal_bytes", (json_int_t)disk_file_bytes(path, "-wal"),
 	                 "failing", agent->custody.failing,
 	                 "commits", (json_int_t)stats.commits,
 	                 "commit_failures", (json_int_t)stats.failures,
 	                 "salvages", (json_int_t)stats.salvages,
-	                 "bytes_written", bytes_written());
+	                 "bytes_written", written < 0 ? NULL : json_integer((json_int_t)written));
 	answer_line(answer, line);
 	return true;
 }

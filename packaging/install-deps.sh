@@ -8,10 +8,10 @@ set -eu
 
 packages_of() {
 	case $1 in
-	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev libjansson-dev ;;
+	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev libjansson-dev libmicrohttpd-dev ;;
 	demo) packages_of build && echo mosquitto lua5.4 lua-cjson lua-luv ;;
 	test)
-		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables systemd
+		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables prometheus systemd
 		command -v npm >/dev/null || echo nodejs npm # whoever packaged it
 		;;
 	lint) packages_of build && echo clang cppcheck lua-check mandoc shellcheck ;;

@@ -69,6 +69,14 @@ bool flight_is_done(const struct handed *handed)
 	return handed->acknowledged || handed->gone;
 }
 
+const struct handed *flight_oldest(const struct flight *flight)
+{
+	for (size_t i = 0; i < flight->n; i++)
+		if (!flight_is_done(&flight->records[i]))
+			return &flight->records[i];
+	return NULL;
+}
+
 static void sweep(struct flight *flight, bool acknowledged)
 {
 	size_t kept = 0;

@@ -42,6 +42,9 @@ struct handed *flight_add(struct flight *flight, const void *lane, const struct 
 /* NULL: unknown. Valid until the next flight_add() or a sweep. */
 struct handed *flight_find(const struct flight *flight, uint64_t seq);
 
+/* The first that is neither acknowledged nor gone, or NULL. */
+const struct handed *flight_oldest(const struct flight *flight);
+
 /* Acknowledged or gone. */
 bool flight_is_done(const struct handed *handed);
 

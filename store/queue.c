@@ -447,6 +447,24 @@ const struct message *queue_peek(struct queue *queue, int64_t now_ms, bool commi
 	return NULL;
 }
 
+int64_t queue_oldest_age(struct queue *queue)
+{
+	const struct handed *handed = flight_oldest(&queue->flight);
+	const struct message *oldest = handed ? queue_lookup(queue, handed->seq) : NULL;
+
+	for (size_t i = 0; i < 2 * PRIORITIES; i++) {
+		struct lane *lane = lane_at(queue, (unsigned)(i / 2), i % 2);
+		const struct entry *front;
+
+		if (lane_is_empty(lane) || lane_load(lane, &queue->rows, &queue->flight) < 0)
+			continue;
+		front = lane->waiting.head;
+		if (front && (!oldest || front->message.seq < oldest->seq))
+			oldest = &front->message;
+	}
+	return oldest ? oldest->age_ms : 0;
+}
+
 void queue_set_in_order(struct queue *queue, bool in_order)
 {
 	queue->in_order = in_order;

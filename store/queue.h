@@ -128,6 +128,8 @@ void queue_go_live(struct queue *queue);
 void queue_line_up(struct queue *queue);
 uint64_t queue_newest(const struct queue *queue);     /* seq of what was pushed last, by whatever process */
 int64_t queue_latest_age(const struct queue *queue);  /* the latest age_ms that an earlier process left here, or 0 */
+/* The age_ms of the oldest message that waits or is in flight; 0: there is none, or the disk cannot be read now. */
+int64_t queue_oldest_age(struct queue *queue);
 bool queue_has_reports(const struct queue *queue); /* waiting or in flight */
 uint64_t queue_messages(const struct queue *queue); /* waiting or in flight, safe or not */
 uint64_t queue_bytes(const struct queue *queue);    /* topics and payloads of those */

@@ -11,7 +11,7 @@ architecture=armhf
 triplet=arm-linux-gnueabihf
 build=build/$architecture
 sysroot=$PWD/build/sysroot-$architecture
-libraries=libc6-dev,liblua5.4-dev,libmosquitto-dev,libsqlite3-dev,libssl-dev,libjansson-dev,libatomic1
+libraries=libc6-dev,liblua5.4-dev,libmosquitto-dev,libsqlite3-dev,libssl-dev,libjansson-dev,libmicrohttpd-dev,libatomic1
 
 # The mirror and release that this machine's own apt uses (the main suite: all that is needed).
 release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)

@@ -679,6 +679,37 @@ static void gives_up_what_has_expired(void)
 	}
 }
 
+static uint64_t push_at(int64_t age_ms, unsigned priority)
+{
+	struct message message = {.seq = store_next_seq(store), .topic = {"a", 1}, .payload = {"x", 1}, .age_ms = age_ms,
+	                          .priority = (uint8_t)priority, .qos = 1};
+
+	CHECK(queue_push(queue, &message) == QUEUE_OK);
+	return message.seq;
+}
+
+static void tells_how_old_its_oldest_is(void)
+{
+	uint64_t first, second;
+
+	begin();
+	CHECK(queue_oldest_age(queue) == 0);
+	first = push_at(100, 0);
+	second = push_at(200, 5);
+	for (int i = 0; i < 20; i++)
+		push_at(300 + i, 0);
+	CHECK(queue_oldest_age(queue) == 100);
+	commit();
+	open_again();
+	CHECK(queue_oldest_age(queue) == 100); /* on disk only */
+	CHECK(take() == second && take() == first);
+	CHECK(queue_oldest_age(queue) == 100); /* in flight, and read again */
+	queue_acknowledged(queue, first);
+	CHECK(queue_oldest_age(queue) == 200);
+	queue_acknowledged(queue, second);
+	CHECK(queue_oldest_age(queue) == 300);
+}
+
 static void what_is_live_goes_first(void)
 {
 	uint64_t backlog[12], live[12];
@@ -744,6 +775,7 @@ int main(void)
 	RUN(comes_down_to_a_lower_limit_in_steps);
 	RUN(gives_up_what_has_expired);
 	RUN(what_is_live_goes_first);
+	RUN(tells_how_old_its_oldest_is);
 	queue_close(queue);
 	store_close(store);
 	snprintf(command, sizeof command, "rm -rf %s", directory);

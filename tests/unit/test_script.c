@@ -1,4 +1,5 @@
 /* script.c: loading, handlers, their effects and errors. */
+#include "histogram.h"
 #include "script_fixture.h"
 
 #include <stdlib.h>
@@ -214,6 +215,26 @@ static void handlers_fail_one_by_one(void)
 	CHECK(did("pub core whole=a/x q1 #1;pub core first=a/x q1 #2;pub core third=field q1 #4;"));
 	CHECK(saw("error script rules.lua: on a/# (topic a/x): ") && saw("rules.lua:2: oh"));
 	CHECK(script_stats(script).calls == 4 && script_stats(script).errors == 1);
+	CHECK(!strcmp(script_handlers[0], "on_message") && script_stats(script).calls_of[0] == 1);
+	CHECK(!strcmp(script_handlers[1], "on") && script_stats(script).calls_of[1] == 3);
+	script_close(script);
+}
+
+static void calls_are_timed_if_somebody_wants_to_know(void)
+{
+	struct script *script = open_script("function on_message(t) for i = 1, 1000 do end end");
+	struct histogram times = {0};
+	uint64_t count = 0;
+
+	message(script, "t", "");
+	host.times = &times;
+	message(script, "t", "");
+	message(script, "t", "");
+	script_stop(script); /* has no handler */
+	host.times = NULL;
+	for (size_t i = 0; i <= HISTOGRAM_BOUNDS; i++)
+		count += times.counts[i];
+	CHECK(count == 2 && times.sum > 0);
 	script_close(script);
 }
 
@@ -404,6 +425,7 @@ int main(void)
 	RUN(little_memory_is_an_error);
 	RUN(all_or_nothing);
 	RUN(handlers_fail_one_by_one);
+	RUN(calls_are_timed_if_somebody_wants_to_know);
 	RUN(says_why_a_message_failed);
 	RUN(registers_at_run_time);
 	RUN(on_checks_its_arguments);
