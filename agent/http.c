@@ -27,6 +27,7 @@ struct http {
 	struct MHD_Daemon *daemon;
 	struct loop_watch watch;
 	struct loop_timer rest; /* it has more to do */
+	bool freed;             /* a connection has ended since it last ran */
 };
 
 struct client {
@@ -127,15 +128,19 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 		loop_timer_cancel(http->loop, &client->deadline);
 		free(client);
 	}
+	http->freed = http->freed || what == MHD_CONNECTION_NOTIFY_CLOSED;
 }
 
+/* At the limit of connections libmicrohttpd does not watch its listener, and only looks at the beginning of a run
+ * whether it may again: after one has ended it must run once more, or who waits would wait for ever. */
 static void work(struct http *http)
 {
-	MHD_UNSIGNED_LONG_LONG wait_ms;
+	MHD_UNSIGNED_LONG_LONG wait_ms = 0;
 
+	http->freed = false;
 	if (MHD_run(http->daemon) != MHD_YES)
 		log_debug("http", "libmicrohttpd failed");
-	if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES)
+	if (http->freed || MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES)
 		loop_timer_set(http->loop, &http->rest, loop_now_ms(http->loop) + (int64_t)wait_ms);
 }
 
