@@ -54,7 +54,8 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
                 agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c \
                 agent/forward.c agent/forward_lost.c agent/hangup.c agent/health.c agent/hex.c \
-                agent/histogram.c agent/host.c agent/http.c agent/http_health.c agent/http_metrics.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
+                agent/histogram.c agent/history.c agent/host.c agent/http.c agent/http_health.c agent/http_metrics.c \
+                agent/http_page.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
                 agent/kdb.c agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c \
                 agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c \
                 agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c agent/kdb_socket.c agent/kdb_time.c \
@@ -71,7 +72,7 @@ STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test
 SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric test_script_mqtt test_script_state \
                 test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
-                test_control test_forward test_hangup test_health test_histogram test_json test_kdb_batch test_kdb_calls test_kdb_compress \
+                test_control test_forward test_hangup test_health test_histogram test_history test_json test_kdb_batch test_kdb_calls test_kdb_compress \
                 test_kdb_errors test_kdb_ipc test_kdb_meta test_kdb_time test_library test_link test_log test_losses \
                 test_mqtt_buffer test_notify \
                 test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
@@ -80,7 +81,7 @@ EXAMPLES      = $(wildcard scripts/examples/*)
 LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
-AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o)
+AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/agent/page/data.o
 AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(JSON_LIBS) $(HTTP_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -ldl -lm
 TESTS         = $(STORE_TESTS:%=$(BUILD)/tests/%) $(AGENT_TESTS:%=$(BUILD)/tests/%)
 COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(HTTP_CFLAGS) $(HARDEN_CFLAGS) $(CPPFLAGS) $(CFLAGS)
@@ -102,6 +103,33 @@ $(BUILD)/%.o: %.c Makefile
 
 # It is what libmosquitto calls for read() and write(), which the checked ones are in the way of.
 $(BUILD)/agent/mqtt_buffer.o: FORTIFY =
+
+# ---- the page ----
+
+# What it draws charts with, from npm, once for all builds; or from UPLOT, a directory with uPlot.iife.min.js,
+# uPlot.min.css and LICENSE. Without either the page has no charts.
+UPLOT        = build/page/uplot
+PAGE_SOURCES = agent/page/page.html agent/page/page.css agent/page/page.js
+
+build/page/uplot/LICENSE: agent/page/package.json agent/page/package-lock.json
+	@mkdir -p $(@D) && cp $^ build/page
+	@command -v npm >/dev/null && npm ci --prefix build/page --ignore-scripts --no-audit --no-fund --fetch-retries=0 \
+			--loglevel=error >/dev/null && \
+		cp build/page/node_modules/uplot/dist/uPlot.iife.min.js build/page/node_modules/uplot/dist/uPlot.min.css \
+			build/page/node_modules/uplot/LICENSE $(@D) || \
+		{ echo "note: no uPlot from npm, the page at http has no charts" && touch $@; }
+
+$(BUILD)/agent/page/page.html: $(PAGE_SOURCES) $(UPLOT)/LICENSE Makefile
+	@mkdir -p $(@D)
+	@UPLOT=$(UPLOT) sh agent/page/make.sh >$@.new && mv $@.new $@
+
+$(BUILD)/agent/page/data.c: $(BUILD)/agent/page/page.html
+	@{ echo '#include "http_page.h"'; echo 'const unsigned char http_page_data[] = {'; \
+		od -A n -v -t x1 $< | sed 's/\([0-9a-f][0-9a-f]\) */0x\1,/g'; \
+		echo '};'; echo 'const size_t http_page_size = sizeof http_page_data;'; } >$@
+
+$(BUILD)/agent/page/data.o: $(BUILD)/agent/page/data.c
+	$(COMPILE) -c -o $@ $<
 
 # ---- using it ----
 
@@ -262,7 +290,7 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 		tests/unit tests/tools tests/torture tests/fuzz \
 		tests/bench/handler_cost.c tests/bench/kdb_encode.c tests/bench/slow_sync.c tests/losses
 	luacheck --quiet scripts tests agent.lua.example
-	shellcheck .ci/run packaging/*.sh packaging/completion/*.bash tests/*.sh
+	shellcheck .ci/run agent/page/make.sh packaging/*.sh packaging/completion/*.bash tests/*.sh
 	mandoc -T lint -W warning docs/man/*
 
 # ---- torture ----

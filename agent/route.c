@@ -478,6 +478,7 @@ void route_close(struct route *route)
 	forward_close(route->forward);
 	queue_close(route->queue);
 	link_close(route->link);
+	free(route->history);
 	free(route);
 }
 

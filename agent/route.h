@@ -13,6 +13,7 @@
 
 struct agent;
 struct forward;
+struct history;
 struct link;
 struct message;
 struct queue;
@@ -34,6 +35,7 @@ struct route {
 	int64_t window;         /* as many its sender lets wait, */
 	int64_t window_until_ms; /* as far as is known for now */
 	struct health_watch watch; /* whether it delivers; while there is a monitor */
+	struct history *history; /* the last hour; while there is a monitor */
 	bool released;          /* they were acknowledged in the last turn: the link may have been dead by then */
 	bool hurries;           /* it was lost before that, and has not been back since */
 	bool lacks_room;      /* it is held because a queue is full */

@@ -230,6 +230,96 @@ describe("http:", function()
 	end)
 end)
 
+describe("the page:", function()
+	it("is whole, small, and allows its own script and style only", function()
+		local _, port = start()
+		local answer = http.get(port, "/")
+		assert.equal(200, answer.status)
+		assert.equal("text/html; charset=utf-8", answer.headers["content-type"])
+		assert(#answer.body < 100 * 1024, #answer.body)
+		local policy = answer.headers["content-security-policy"]
+		assert.truthy(policy:find("^default%-src 'none'; "))
+		assert.falsy(policy:find("unsafe", 1, true))
+		for _, tag in ipairs { "script", "style" } do
+			local text = answer.body:match("<" .. tag .. ">(.-)</" .. tag .. ">")
+			local path = file.write(file.directory() .. "/text", text)
+			local pipe = io.popen("openssl dgst -sha256 -binary " .. path .. " | base64")
+			local hash = pipe:read("l")
+			pipe:close()
+			assert.truthy(policy:find(tag .. "-src 'sha256-" .. hash .. "'", 1, true), policy)
+			assert.equal(1, select(2, answer.body:gsub("<" .. tag .. "[%s>]", "")))
+		end
+		local markup = answer.body:gsub("<script>.-</script>", ""):gsub("<style>.-</style>", "")
+		assert.falsy(markup:find("%son%w+=") or markup:find("style=", 1, true) or markup:find("//", 1, true))
+		local own = file.read("agent/page/page.js")
+		assert.falsy(own:find("innerHTML", 1, true) or own:find("//%w"))
+	end)
+
+	it("has the last hour to show", function()
+		local _, port = start()
+		local answer = http.get(port, "/history.json")
+		assert.equal("application/json", answer.headers["content-type"])
+		local history = cjson.decode(answer.body)
+		assert.equal(10, history.step_seconds)
+		local names = {}
+		for _, link in ipairs(history.links) do
+			names[link.link] = #link.messages
+			assert(#link.received == #link.messages and #link.acknowledged == #link.messages)
+		end
+		assert.same({ core = 1, field = 1 }, names)
+	end)
+
+	it("shows an outage in a browser", function()
+		need.program("chromium")
+		local g, port = start { down = true, script = [[
+			function on_message(topic, payload)
+				if payload == "r7" then error("<b>seven</b>") end
+				mqtt.pub(topic, payload)
+			end
+		]] }
+		g:publish_readings(1, 20)
+		g:await_taken()
+		loop.eventually(function()
+			local core = cjson.decode(http.get(port, "/history.json").body).links[1]
+			return core.link == "core" and core.messages[#core.messages] == 19
+		end, "the outage is in the history")
+		local directory = os.getenv("ARTIFACTS") or file.directory()
+		os.execute("mkdir -p '" .. directory .. "'")
+		local function browse(name, more)
+			local out = directory .. "/" .. name .. ".html"
+			os.remove(out)
+			local argv = { "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+				"--disable-dev-shm-usage", "--user-data-dir=" .. file.directory(), "--virtual-time-budget=3000",
+				"--hide-scrollbars", "--enable-logging=stderr", "http://127.0.0.1:" .. port .. "/" }
+			table.move(more, 1, #more, #argv + 1, argv)
+			local log = file.directory() .. "/log"
+			local process = proc.spawn(argv, { stdout = out, stderr = log })
+			loop.eventually(function() return not process:running() end, "the browser ends", 60)
+			return file.read(out), file.read(log)
+		end
+		local dom, log = browse("page", { "--dump-dom" })
+		assert.falsy(log:find("Content Security Policy", 1, true), log)
+		assert.falsy(log:find("Uncaught", 1, true), log)
+		assert.truthy(dom:find("! link core:", 1, true), dom:gsub("<script>.-</script>", ""):gsub("<style>.-</style>", ""))
+		assert.truthy(dom:find("○ waiting", 1, true) or dom:find("○ connecting", 1, true))
+		assert.truthy(dom:find("● up", 1, true))
+		assert.truthy(dom:find("core: 19 messages queued now", 1, true))
+		assert.truthy(dom:find("<canvas", 1, true))
+		assert.truthy(dom:find("! script rules.lua:", 1, true))
+		for name, arguments in pairs {
+			wide = { "--window-size=1000,2000" },
+			phone = { "--window-size=390,2400" },
+			dark = { "--window-size=1000,2000", "--blink-settings=preferredColorScheme=0" },
+		} do
+			local shot = directory .. "/" .. name .. ".png"
+			os.remove(shot)
+			table.insert(arguments, "--screenshot=" .. shot)
+			browse(name, arguments)
+			assert(#file.read(shot) > 10000)
+		end
+	end)
+end)
+
 describe("/healthz:", function()
 	local function health(port)
 		local answer = http.get(port, "/healthz")
