@@ -304,7 +304,9 @@ describe("the page:", function()
 		assert.truthy(dom:find("○ waiting", 1, true) or dom:find("○ connecting", 1, true))
 		assert.truthy(dom:find("● up", 1, true))
 		assert.truthy(dom:find("core: 19 messages queued now", 1, true))
-		assert.truthy(dom:find("<canvas", 1, true))
+		if os.getenv("CI") == "true" or dom:find("var uPlot", 1, true) then -- else it was built without npm
+			assert.truthy(dom:find("<canvas", 1, true))
+		end
 		assert.truthy(dom:find("! script rules.lua:", 1, true))
 		for name, arguments in pairs {
 			wide = { "--window-size=1000,2000" },
