@@ -31,7 +31,6 @@ MOSQ_LIBS     = $(shell $(PKG_CONFIG) --libs libmosquitto)
 JSON_CFLAGS   = $(shell $(PKG_CONFIG) --cflags jansson)
 JSON_LIBS     = $(shell $(PKG_CONFIG) --libs jansson)
 HTTP_CFLAGS   = $(shell $(PKG_CONFIG) --cflags libmicrohttpd)
-HTTP_LIBS     = $(shell $(PKG_CONFIG) --libs libmicrohttpd)
 TLS_LIBS      = $(shell $(PKG_CONFIG) --libs libssl libcrypto)
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -54,7 +53,8 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
                 agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c \
                 agent/forward.c agent/forward_lost.c agent/hangup.c agent/health.c agent/hex.c \
-                agent/histogram.c agent/history.c agent/host.c agent/http.c agent/http_health.c agent/http_metrics.c \
+                agent/histogram.c agent/history.c agent/host.c agent/http.c agent/http_health.c \
+                agent/http_library.c agent/http_metrics.c \
                 agent/http_page.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
                 agent/kdb.c agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c \
                 agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c \
@@ -82,7 +82,7 @@ LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
 
 STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/agent/page/data.o
-AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(JSON_LIBS) $(HTTP_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -ldl -lm
+AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(JSON_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -ldl -lm
 TESTS         = $(STORE_TESTS:%=$(BUILD)/tests/%) $(AGENT_TESTS:%=$(BUILD)/tests/%)
 COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(HTTP_CFLAGS) $(HARDEN_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 

@@ -4,7 +4,6 @@
 #include "http.h"
 
 #include <errno.h>
-#include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -14,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "http_library.h"
 #include "log.h"
 #include "loop.h"
 
@@ -21,6 +21,7 @@
 #define BACKLOG 32
 
 struct http {
+	struct http_library library;
 	struct loop *loop;
 	const struct http_page *pages;
 	void *arg;
@@ -38,37 +39,38 @@ struct client {
 
 /* ---- answering ---- */
 
-static enum MHD_Result reply(struct MHD_Connection *connection, int status, const char *type, const char *policy,
-                             struct buffer *body)
+static enum MHD_Result reply(const struct http *http, struct MHD_Connection *connection, int status, const char *type,
+                             const char *policy, struct buffer *body)
 {
+	const struct http_library *library = &http->library;
 	struct MHD_Response *response =
-	        MHD_create_response_from_buffer(body->size, body->data, MHD_RESPMEM_MUST_FREE);
+	        library->create_response_from_buffer(body->size, body->data, MHD_RESPMEM_MUST_FREE);
 	enum MHD_Result result = MHD_NO;
 
 	if (!response) {
 		buffer_release(body);
 		return MHD_NO;
 	}
-	if (MHD_add_response_header(response, "Content-Type", type) == MHD_YES &&
-	    MHD_add_response_header(response, "Content-Security-Policy", policy ? policy : "default-src 'none'") == MHD_YES &&
-	    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES &&
-	    MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin") == MHD_YES &&
-	    MHD_add_response_header(response, "Referrer-Policy", "no-referrer") == MHD_YES &&
-	    MHD_add_response_header(response, "Cache-Control", "no-store") == MHD_YES &&
-	    MHD_add_response_header(response, "Allow", "GET, HEAD") == MHD_YES &&
-	    MHD_add_response_header(response, "Connection", "close") == MHD_YES)
-		result = MHD_queue_response(connection, (unsigned)status, response);
-	MHD_destroy_response(response);
+	if (library->add_response_header(response, "Content-Type", type) == MHD_YES &&
+	    library->add_response_header(response, "Content-Security-Policy", policy ? policy : "default-src 'none'") == MHD_YES &&
+	    library->add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES &&
+	    library->add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin") == MHD_YES &&
+	    library->add_response_header(response, "Referrer-Policy", "no-referrer") == MHD_YES &&
+	    library->add_response_header(response, "Cache-Control", "no-store") == MHD_YES &&
+	    library->add_response_header(response, "Allow", "GET, HEAD") == MHD_YES &&
+	    library->add_response_header(response, "Connection", "close") == MHD_YES)
+		result = library->queue_response(connection, (unsigned)status, response);
+	library->destroy_response(response);
 	return result;
 }
 
-static enum MHD_Result refuse(struct MHD_Connection *connection, int status, const char *text)
+static enum MHD_Result refuse(const struct http *http, struct MHD_Connection *connection, int status, const char *text)
 {
 	struct buffer body = {0};
 
 	if (buffer_append(&body, text, strlen(text)) < 0)
 		return MHD_NO;
-	return reply(connection, status, "text/plain; charset=utf-8", NULL, &body);
+	return reply(http, connection, status, "text/plain; charset=utf-8", NULL, &body);
 }
 
 static enum MHD_Result serve(const struct http *http, struct MHD_Connection *connection, const struct http_page *page)
@@ -77,9 +79,9 @@ static enum MHD_Result serve(const struct http *http, struct MHD_Connection *con
 	int status = page->make(http->arg, &body);
 
 	if (status >= 0)
-		return reply(connection, status, page->type, page->policy, &body);
+		return reply(http, connection, status, page->type, page->policy, &body);
 	buffer_release(&body);
-	return refuse(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "not enough memory\n");
+	return refuse(http, connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "not enough memory\n");
 }
 
 /* Called first when the headers are there: an answer then means that nothing more is read. */
@@ -91,11 +93,11 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 
 	(void)version, (void)data, (void)data_size, (void)request;
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-		return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+		return refuse(http, connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
 	while (page->path && strcmp(page->path, path) != 0)
 		page++;
 	if (!page->path)
-		return refuse(connection, MHD_HTTP_NOT_FOUND, "there is nothing here\n");
+		return refuse(http, connection, MHD_HTTP_NOT_FOUND, "there is nothing here\n");
 	return serve(http, connection, page);
 }
 
@@ -120,7 +122,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 		if (!client)
 			return;
 		client->http = http;
-		client->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+		client->fd = http->library.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 		client->deadline = (struct loop_timer){.fire = on_deadline, .arg = client};
 		if (loop_timer_set(http->loop, &client->deadline, loop_now_ms(http->loop) + HTTP_CLIENT_MS) < 0)
 			shutdown(client->fd, SHUT_RDWR);
@@ -138,9 +140,9 @@ static void work(struct http *http)
 	MHD_UNSIGNED_LONG_LONG wait_ms = 0;
 
 	http->freed = false;
-	if (MHD_run(http->daemon) != MHD_YES)
+	if (http->library.run(http->daemon) != MHD_YES)
 		log_debug("http", "libmicrohttpd failed");
-	if (http->freed || MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES)
+	if (http->freed || http->library.get_timeout(http->daemon, &wait_ms) == MHD_YES)
 		loop_timer_set(http->loop, &http->rest, loop_now_ms(http->loop) + (int64_t)wait_ms);
 }
 
@@ -230,7 +232,7 @@ static int start(struct http *http, int listener)
 {
 	const union MHD_DaemonInfo *info;
 
-	http->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, http,
+	http->daemon = http->library.start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, http,
 	                                MHD_OPTION_LISTEN_SOCKET, listener,
 	                                MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CLIENTS_MAX,
 	                                MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CLIENT_BYTES,
@@ -240,7 +242,7 @@ static int start(struct http *http, int listener)
 		close(listener);
 		return -1;
 	}
-	info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	info = http->library.get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (!info)
 		return -1;
 	http->watch = (struct loop_watch){.fd = info->epoll_fd, .events = POLLIN, .ready = on_ready, .arg = http};
@@ -261,7 +263,7 @@ struct http *http_open(struct loop *loop, const char *address, const struct http
 	http->loop = loop;
 	http->pages = pages;
 	http->arg = arg;
-	listener = open_listener(address, err, err_size);
+	listener = http_library_load(&http->library, err, err_size) < 0 ? -1 : open_listener(address, err, err_size);
 	if (listener >= 0 && start(http, listener) == 0)
 		return http;
 	if (listener >= 0)
@@ -276,7 +278,7 @@ void http_close(struct http *http)
 		return;
 	if (http->daemon) {
 		loop_unwatch(http->loop, &http->watch);
-		MHD_stop_daemon(http->daemon); /* and on_connection() for each that is open */
+		http->library.stop_daemon(http->daemon); /* and on_connection() for each that is open */
 		loop_timer_cancel(http->loop, &http->rest);
 	}
 	free(http);
