@@ -684,6 +684,78 @@ static void hears_receipts_on_its_own(void)
 	end();
 }
 
+/* ---- a transport that must not write before its note is durable ---- */
+
+static struct {
+	const char *next; /* what it has to note */
+	int noted;
+	char taken[32];
+	bool durable;
+} notes;
+
+static char *fake_note(void *transport)
+{
+	(void)transport;
+	return notes.next ? strdup(notes.next) : NULL;
+}
+
+static void fake_noted(void *transport)
+{
+	(void)transport;
+	CHECK(notes.durable);
+	notes.next = NULL;
+	notes.noted++;
+}
+
+static int on_note(void *arg, struct link *link, const char *text)
+{
+	(void)arg;
+	(void)link;
+	CHECK(strcmp(notes.taken, text) != 0); /* once is enough */
+	snprintf(notes.taken, sizeof notes.taken, "%s", text);
+	notes.durable = false;
+	return 0;
+}
+
+static bool is_durable(void *arg, struct link *link)
+{
+	(void)arg;
+	(void)link;
+	return notes.durable;
+}
+
+static bool note_taken(void)
+{
+	return notes.taken[0] != 0;
+}
+
+static bool note_settled(void)
+{
+	return notes.noted == 1;
+}
+
+static void acts_on_a_note_when_it_is_durable(void)
+{
+	struct transport_ops noting = ops;
+	struct link_events noted = events;
+
+	noting.note = fake_note;
+	noting.noted = fake_noted;
+	noted.note = on_note;
+	noted.noted = is_durable;
+	begin(1, 0);
+	link_close(subject);
+	subject = link_open(loop, make_config(1, 0), &noting, &noted, NULL, err, sizeof err);
+	REQUIRE(subject != NULL);
+	link_start(subject);
+	notes.next = "sensor 17";
+	CHECK(wait_until(note_taken, 5000));
+	CHECK(!wait_until(note_settled, 50)); /* the disk does not take it */
+	notes.durable = true;
+	CHECK(wait_until(note_settled, 5000));
+	end();
+}
+
 int main(void)
 {
 	RUN(tries_the_urls_in_order);
@@ -698,5 +770,6 @@ int main(void)
 	RUN(subscribes_anew_only_if_the_session_is_lost);
 	RUN(brings_an_old_session_in_line);
 	RUN(hears_receipts_on_its_own);
+	RUN(acts_on_a_note_when_it_is_durable);
 	return test_end();
 }
