@@ -9,6 +9,7 @@
 
 #include "kdb_errors.h"
 #include "kdb_ipc.h"
+#include "kdb_time.h"
 #include "log.h"
 #include "pattern.h"
 #include "retry.h"
@@ -16,8 +17,6 @@
 #define HANG_UPS 3      /* over the same batch: then it is set aside */
 #define UNKNOWN_TRIES 5 /* of an error that nobody knows: then it is taken to be for good */
 #define ROWS_MAX 50000  /* under way and waiting here; forward and queue hand out somewhat more */
-#define DAY_NS INT64_C(86400000000000)
-#define EPOCH_MS INT64_C(946684800000) /* 2000-01-01, since 1970 */
 
 /* ---- lists ---- */
 
@@ -155,15 +154,14 @@ static bool is_late(const struct kdb_config *kdb, const struct message *message,
 	       wall_ms - message->time_ms > kdb->late_after_ms;
 }
 
-/* Timestamps are nanoseconds since 2000, in 64 bits: until 2292. */
 static void stamp(struct kdb_cells *row, enum kdb_time_column column, int64_t time_ms)
 {
-	int64_t ns = (time_ms - EPOCH_MS) * 1000000;
+	int64_t timestamp = kdb_timestamp_of_unix_ms(time_ms);
 
 	if (column == KDB_TIME_COLUMN_TIMESTAMP)
-		kdb_cells_stamp(row, KDB_TIMESTAMP, ns);
+		kdb_cells_stamp(row, KDB_TIMESTAMP, timestamp);
 	else if (column == KDB_TIME_COLUMN_TIMESPAN)
-		kdb_cells_stamp(row, KDB_TIMESPAN, (ns % DAY_NS + DAY_NS) % DAY_NS);
+		kdb_cells_stamp(row, KDB_TIMESPAN, kdb_timespan_of_timestamp(timestamp));
 }
 
 enum send_result kdb_calls_add(struct kdb_calls *calls, const struct message *message, int64_t wall_ms, int *handle,

@@ -224,6 +224,10 @@ static void test_time_column(void)
 	CHECK(call() == 1 && memmem(out.data, out.size, "\x10\x00\x01\x00\x00\x00\xc0\xbd\x3f\x91\x94\x4e\x00\x00", 14));
 	answer(NULL);
 	CHECK(call() == 1 && memmem(out.data, out.size, "\x0c\x00\x01\x00\x00\x00\xc0\xcf\x6a\x00\x00\x00\x00\x00", 14));
+	answer(NULL);
+	CHECK(add_at("sensor", 1, INT64_C(32503680000000)) == SEND_OK); /* the year 3000: as late as there is */
+	pass(500);
+	CHECK(call() == 1 && memmem(out.data, out.size, "\x0c\x00\x01\x00\x00\x00\xfe\xff\xff\xff\xff\xff\xff\x7f", 14));
 }
 
 /* Of four rows the third is guilty: it is found, the others go through. */
