@@ -43,40 +43,42 @@ OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVER
 STORE_SOURCES = store/cell.c store/check.c store/dead.c store/entry.c store/flight.c store/forest.c store/image.c \
                 store/lane.c store/ledger.c store/notes.c store/quarantine.c store/queue.c store/rows.c \
                 store/salvage.c store/schema.c store/state.c store/store.c
-AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_kdb.c agent/api_metric.c agent/api_mqtt.c \
-                agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c agent/api_timer.c \
-                agent/attempt.c agent/buffer.c agent/cli_client.c agent/cli_dead.c agent/cli_kdb.c \
-                agent/cli_kdb_decode.c agent/cli_kdb_listen.c agent/cli_kdb_show.c agent/cli_reload.c \
-                agent/cli_replay.c agent/cli_run.c agent/cli_status.c agent/cli_table.c agent/cli_test.c \
-                agent/clock.c agent/commands.c agent/config.c agent/config_check.c agent/config_kdb.c \
-                agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_same.c \
-                agent/config_scripts.c agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c \
-                agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c \
-                agent/forward.c agent/forward_lost.c agent/hangup.c agent/health.c agent/hex.c \
-                agent/histogram.c agent/history.c agent/host.c agent/http.c agent/http_health.c \
-                agent/http_library.c agent/http_metrics.c \
-                agent/http_page.c agent/json_encode.c agent/json_need.c agent/jsonl.c \
-                agent/kdb.c agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c \
-                agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c \
-                agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c agent/kdb_socket.c agent/kdb_time.c \
-                agent/kdb_value.c \
-                agent/library.c agent/link.c agent/log.c agent/log_limit.c agent/loop.c agent/losses.c \
-                agent/metrics.c agent/monitor.c agent/mqtt.c agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
-                agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/notify.c agent/pattern.c \
-                agent/place.c agent/play.c agent/poison.c agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c agent/redelivery.c \
-                agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c agent/script.c \
-                agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c agent/service.c agent/sources.c \
-                agent/state_table.c agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c \
-                agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c agent/value.c agent/value_run.c
+AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_kdb.c \
+                agent/api_metric.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c \
+                agent/api_rehearsal.c agent/api_state.c agent/api_timer.c agent/attempt.c agent/buffer.c \
+                agent/cli_client.c agent/cli_dead.c agent/cli_kdb.c agent/cli_kdb_decode.c agent/cli_kdb_listen.c \
+                agent/cli_kdb_show.c agent/cli_reload.c agent/cli_replay.c agent/cli_run.c agent/cli_status.c \
+                agent/cli_table.c agent/cli_test.c agent/clock.c agent/commands.c agent/config.c \
+                agent/config_check.c agent/config_kdb.c agent/config_lines.c agent/config_link.c agent/config_lua.c \
+                agent/config_read.c agent/config_same.c agent/config_scripts.c agent/config_tls.c \
+                agent/config_url.c agent/connection.c agent/control.c agent/custody.c agent/dead_commands.c \
+                agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c agent/forward.c \
+                agent/forward_lost.c agent/hangup.c agent/health.c agent/hex.c agent/histogram.c agent/history.c \
+                agent/host.c agent/http.c agent/http_health.c agent/http_library.c agent/http_metrics.c \
+                agent/http_page.c agent/json_encode.c agent/json_need.c agent/jsonl.c agent/kdb.c \
+                agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c \
+                agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c \
+                agent/kdb_meta.c agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c \
+                agent/kdb_socket.c agent/kdb_time.c agent/kdb_value.c agent/library.c agent/link.c agent/log.c \
+                agent/log_limit.c agent/loop.c agent/losses.c agent/metrics.c agent/monitor.c agent/mqtt.c \
+                agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
+                agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/notify.c \
+                agent/pattern.c agent/place.c agent/play.c agent/poison.c agent/properties.c agent/quota.c \
+                agent/receipts.c agent/recorder.c agent/recording.c agent/redelivery.c agent/reload.c \
+                agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c \
+                agent/script.c agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c \
+                agent/service.c agent/sources.c agent/state_table.c agent/states.c agent/status.c agent/stripped.c \
+                agent/subscriptions.c agent/timers.c agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c \
+                agent/value.c agent/value_run.c
 STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test_salvage test_state test_store
-SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric test_script_mqtt test_script_state \
-                test_script_timer
-AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link test_config_same \
-                test_control test_forward test_hangup test_health test_histogram test_history test_json test_kdb_batch test_kdb_calls test_kdb_compress \
-                test_kdb_errors test_kdb_ipc test_kdb_meta test_kdb_time test_library test_link test_log test_losses \
-                test_mqtt_buffer test_notify \
-                test_poison test_properties test_quota test_receipts test_recording test_redelivery test_retry test_sources \
-                test_timers test_topic test_value
+SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric \
+                test_script_mqtt test_script_state test_script_timer
+AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link \
+                test_config_same test_control test_forward test_hangup test_health test_histogram test_history \
+                test_json test_kdb_batch test_kdb_calls test_kdb_compress test_kdb_errors test_kdb_ipc \
+                test_kdb_meta test_kdb_time test_library test_link test_log test_losses test_mqtt_buffer \
+                test_notify test_poison test_properties test_quota test_receipts test_recording test_redelivery \
+                test_retry test_sources test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
 LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
 
@@ -84,7 +86,8 @@ STORE_OBJECTS = $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 AGENT_OBJECTS = $(AGENT_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/agent/page/data.o
 AGENT_LIBS    = $(LUA_LIBS) $(MOSQ_LIBS) $(JSON_LIBS) $(TLS_LIBS) $(SQLITE_LIBS) -lpthread -ldl -lm
 TESTS         = $(STORE_TESTS:%=$(BUILD)/tests/%) $(AGENT_TESTS:%=$(BUILD)/tests/%)
-COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(HTTP_CFLAGS) $(HARDEN_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+COMPILE       = $(CC) $(OUR_CFLAGS) $(LUA_CFLAGS) $(SQLITE_CFLAGS) $(MOSQ_CFLAGS) $(JSON_CFLAGS) $(HTTP_CFLAGS) \
+                $(HARDEN_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 
 all: $(BUILD)/tidegate ## the agent, build/tidegate
 
@@ -151,7 +154,7 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 644 scripts/testing/tidegate/spec.lua $(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate/spec.lua
 	$(INSTALL) -m 644 scripts/meta/tidegate.lua $(DESTDIR)$(PREFIX)/share/tidegate/scripts/meta/tidegate.lua
 	$(INSTALL) -m 644 packaging/kdb/README.md $(wildcard packaging/kdb/*.q) $(DESTDIR)$(PREFIX)/share/tidegate/kdb
-	$(INSTALL) -m 644 packaging/prometheus/tidegate.rules.yml $(DESTDIR)$(PREFIX)/share/tidegate/prometheus/tidegate.rules.yml
+	$(INSTALL) -m 644 packaging/prometheus/tidegate.rules.yml $(DESTDIR)$(PREFIX)/share/tidegate/prometheus
 	$(INSTALL) -m 644 scripts/tidegate.luacheckrc $(DESTDIR)$(PREFIX)/share/tidegate/tidegate.luacheckrc
 
 dist: ## a tarball that builds by itself, build/tidegate-VERSION.tar.gz
@@ -168,8 +171,8 @@ demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/demo/demo.lua
 
-BENCH_TOOLS = $(BUILD)/fs_shutdown $(BUILD)/handler_cost $(BUILD)/kdb_encode \
-              $(BUILD)/kdb_sink $(BUILD)/load $(BUILD)/paho_forward $(BUILD)/slow_sync.so
+BENCH_TOOLS = $(BUILD)/fs_shutdown $(BUILD)/handler_cost $(BUILD)/kdb_encode $(BUILD)/kdb_sink $(BUILD)/load \
+              $(BUILD)/paho_forward $(BUILD)/slow_sync.so
 BENCH_ENV   = TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load PAHO=$(BUILD)/paho_forward \
               SLOW_SYNC=$(BUILD)/slow_sync.so FS_SHUTDOWN=$(BUILD)/fs_shutdown HANDLER_COST=$(BUILD)/handler_cost \
               KDB_ENCODE=$(BUILD)/kdb_encode KDB_SINK=$(BUILD)/kdb_sink
@@ -298,7 +301,8 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 # The store on a disk that forgets, with everything tiny, so that a short run reaches what takes a gateway months;
 # and with allocations that can fail.
 TORTURE_TESTS   = faults pages power_cut
-TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/custody_state.c tests/torture/disk.c tests/torture/memory.c
+TORTURE_SOURCES = tests/torture/custody.c tests/torture/custody_check.c tests/torture/custody_state.c \
+                  tests/torture/disk.c tests/torture/memory.c
 TORTURE_TINY    = -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=2000 -DSEQ_BLOCK=64 -DWAL_PAGES=8
 TORTURE_WRAP    = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 TESTS          += $(TORTURE_TESTS:%=$(BUILD)/tests/%)
