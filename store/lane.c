@@ -6,7 +6,7 @@
 /* How much is kept in memory ahead of sending: enough for a few turns, small against
  * a router's memory. Tests compile with tiny ones. */
 #ifndef QUEUE_READY_MESSAGES
-#define QUEUE_READY_MESSAGES 1024
+#define QUEUE_READY_MESSAGES 512
 #endif
 #ifndef QUEUE_READY_BYTES
 #define QUEUE_READY_BYTES (256 * 1024)
