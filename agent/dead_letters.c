@@ -92,6 +92,21 @@ static void log_letter(struct agent *agent, const char *component, uint64_t id, 
 		log_warn("agent", "too many dead letters: the oldest make room");
 }
 
+/* `kind` and `name` tell who could not do anything with it. False: no memory. */
+static bool add(struct agent *agent, const struct dead_letter *letter, const char *kind, const char *name)
+{
+	char component[120];
+	unsigned lost;
+	uint64_t id = dead_add(agent->dead, letter, &lost);
+
+	if (id == 0)
+		return false;
+	custody_brought(agent, id);
+	snprintf(component, sizeof component, "%s %s", kind, name);
+	log_letter(agent, component, id, lost);
+	return true;
+}
+
 static bool keep(struct agent *agent, const struct script *script, const char *link, const struct inbound *message,
                  const char *reason)
 {
@@ -106,16 +121,8 @@ static bool keep(struct agent *agent, const struct script *script, const char *l
 	        .qos = message->qos,
 	        .retain = message->retain,
 	};
-	char component[120];
-	unsigned lost;
-	uint64_t id = dead_add(agent->dead, &letter, &lost);
 
-	if (id == 0)
-		return false;
-	custody_brought(agent, id);
-	snprintf(component, sizeof component, "script %s", script_name(script));
-	log_letter(agent, component, id, lost);
-	return true;
+	return add(agent, &letter, "script", script_name(script));
 }
 
 bool dead_letters_keep_row(struct agent *agent, const struct route *route, const struct message *message,
@@ -130,15 +137,8 @@ bool dead_letters_keep_row(struct agent *agent, const struct route *route, const
 	        .time_ms = message->time_ms,
 	        .qos = message->qos,
 	};
-	char component[120];
-	unsigned lost;
-	uint64_t id = dead_add(agent->dead, &letter, &lost);
 
-	if (id == 0)
-		return false;
-	snprintf(component, sizeof component, "link %s", letter.link);
-	log_letter(agent, component, id, lost);
-	return true;
+	return add(agent, &letter, "link", letter.link);
 }
 
 /* NULL, or why it could not be handled. */
