@@ -410,68 +410,98 @@ static int expected_next(const struct model *model, int n, uint64_t live_after)
 	return best;
 }
 
+/* What a queue should do, and how far it has been driven. */
+static struct {
+	struct model messages[4000];
+	int n;
+	uint64_t live_after, newest;
+} reference;
+
+static void model_push(void)
+{
+	struct model *message = &reference.messages[reference.n++];
+
+	*message = (struct model){.priority = random_below(4) ? 0 : random_below(10)};
+	message->seq = reference.newest = push_as(message->priority, 0);
+}
+
+static void model_take(void)
+{
+	int next = expected_next(reference.messages, reference.n, reference.live_after);
+	uint64_t seq = take();
+
+	CHECK(seq == (next < 0 ? 0 : reference.messages[next].seq));
+	if (next >= 0)
+		reference.messages[next].taken = true;
+}
+
+static void model_acknowledge(void)
+{
+	struct model *message = &reference.messages[reference.n ? random_below((unsigned)reference.n) : 0];
+
+	if (reference.n == 0 || !message->taken || message->acknowledged)
+		return;
+	queue_acknowledged(queue, message->seq);
+	message->acknowledged = true;
+}
+
+static void model_commit(void)
+{
+	commit();
+	for (int i = 0; i < reference.n; i++)
+		reference.messages[i].committed = true;
+}
+
+static void model_open_again(void)
+{
+	int kept = 0;
+
+	commit();
+	open_again();
+	for (int i = 0; i < reference.n; i++)
+		if (!reference.messages[i].acknowledged) {
+			reference.messages[kept] = reference.messages[i];
+			reference.messages[kept++].taken = false;
+		}
+	reference.n = kept;
+	reference.live_after = 0;
+}
+
+static void model_step(unsigned what)
+{
+	if (what < 40 && reference.n < 4000) {
+		model_push();
+	} else if (what < 65) {
+		model_take();
+	} else if (what < 90) {
+		model_acknowledge();
+	} else if (what < 96) {
+		model_commit();
+	} else if (what == 96) {
+		queue_go_live(queue);
+		reference.live_after = reference.newest;
+	} else if (what == 97) {
+		queue_line_up(queue);
+		reference.live_after = 0;
+	} else if (what == 98 && random_below(4) == 0) {
+		model_open_again();
+	}
+}
+
 static void agrees_with_a_model(void)
 {
-	static struct model model[4000];
-
 	for (unsigned seed = 1; seed <= 30; seed++) {
-		uint64_t live_after = 0, newest = 0;
-		int n = 0;
+		uint64_t left = 0;
 
 		begin();
 		random_state = seed;
-		for (int step = 0; step < 1500; step++) {
-			unsigned what = random_below(100);
-
-			if (what < 40 && n < 4000) {
-				model[n] = (struct model){.priority = random_below(4) ? 0 : random_below(10)};
-				model[n].seq = newest = push_as(model[n].priority, 0);
-				n++;
-			} else if (what < 65) {
-				int next = expected_next(model, n, live_after);
-				uint64_t seq = take();
-
-				CHECK(seq == (next < 0 ? 0 : model[next].seq));
-				if (next >= 0)
-					model[next].taken = true;
-			} else if (what < 90) {
-				int i = n ? (int)random_below((unsigned)n) : 0;
-
-				if (n && model[i].taken && !model[i].acknowledged) {
-					queue_acknowledged(queue, model[i].seq);
-					model[i].acknowledged = true;
-				}
-			} else if (what < 96) {
-				commit();
-				for (int i = 0; i < n; i++)
-					model[i].committed = true;
-			} else if (what == 96) {
-				queue_go_live(queue);
-				live_after = newest;
-			} else if (what == 97) {
-				queue_line_up(queue);
-				live_after = 0;
-			} else if (what == 98 && random_below(4) == 0) {
-				int kept = 0;
-
-				commit();
-				open_again();
-				for (int i = 0; i < n; i++)
-					if (!model[i].acknowledged) {
-						model[kept] = model[i];
-						model[kept++].taken = false;
-					}
-				n = kept;
-				live_after = 0;
-			}
-		}
-		{
-			uint64_t left = 0;
-
-			for (int i = 0; i < n; i++)
-				left += !model[i].acknowledged;
-			CHECK(queue_messages(queue) == left && queue_bytes(queue) == 10 * left);
-		}
+		reference.n = 0;
+		reference.live_after = reference.newest = 0;
+		for (int step = 0; step < 1500; step++)
+			model_step(random_below(100));
+		for (int i = 0; i < reference.n; i++)
+			left += !reference.messages[i].acknowledged;
+		CHECK(queue_messages(queue) == left && queue_bytes(queue) == 10 * left);
 	}
 }
 
