@@ -202,6 +202,15 @@ function collector:wait_connected(n)
 	end, "a connection to the collector")
 end
 
+--- Waits until there were `n` calls, and returns them all. A call is told of after its rows were applied: who sees
+-- the rows may have to wait for the call.
+function collector:wait_calls(n, name)
+	loop.eventually(function()
+		return #self:calls(name) >= n
+	end, n .. " calls of the collector")
+	return self:calls(name)
+end
+
 --- The rows it has applied so far, over all its lives, in order; of one table if it is named. Each is a list of
 -- values, with `table`, `call` and what exactly-once says as fields. Temporal values are integers, guids
 -- texts with hyphens, infinities 1/0 and -1/0, nulls M.null.

@@ -12,14 +12,6 @@ local EVERYTHING = {
 		"p:timestamp", "m:month", "d:date", "n:timespan", "u:minute", "v:second", "t:time", "str:string" },
 }
 
--- A call is told of after it was applied.
-local function wait_calls(g, n)
-	loop.eventually(function()
-		return #g.collector:calls() >= n
-	end, "calls")
-	return g.collector:calls()
-end
-
 local function total(calls)
 	local rows = 0
 	for _, call in ipairs(calls) do
@@ -47,7 +39,7 @@ describe("rows arrive", function()
 		assert.same({ true, "01234567-89ab-cdef-0123-456789abcdef", 255, -7, 1, 1 << 53, 1.5, 20, "c", "pump",
 			753315200500000000, 286, 8718, -5000000000, 1, 2, 3000, "x" }, { table.unpack(rows[1]) })
 		assert.equal(false, rows[2][1])
-		local call = wait_calls(g, 1)[1]
+		local call = g.collector:wait_calls(1)[1]
 		assert.same({ ".u.upd", "symbol", "all", "bgxhijefcspmdnuvtC", 2 },
 			{ call.call, call.call_as, call.table, call.types, call.rows })
 	end)
@@ -56,7 +48,7 @@ describe("rows arrive", function()
 		local g = gateway.start { link = { batch = { rows = 10, delay = "1h" } } }
 		g:send_rows(1, 30)
 		g:wait_numbers(1, 30)
-		assert.equal(3, #wait_calls(g, 3))
+		assert.equal(3, #g.collector:wait_calls(3))
 	end)
 
 	it("in batches by bytes", function()
@@ -66,7 +58,7 @@ describe("rows arrive", function()
 			g:send({ ("x"):rep(994) }, "note") -- 1000 bytes with its head
 		end
 		g.collector:wait_rows(12)
-		for _, call in ipairs(wait_calls(g, 3)) do
+		for _, call in ipairs(g.collector:wait_calls(3)) do
 			assert.equal(4, call.rows)
 		end
 	end)
@@ -77,7 +69,7 @@ describe("rows arrive", function()
 		g:send_rows(1, 5)
 		g:wait_numbers(1, 5)
 		assert(loop.now() - began >= 0.3, "they wait")
-		assert.equal(1, #wait_calls(g, 1))
+		assert.equal(1, #g.collector:wait_calls(1))
 	end)
 
 	it("each table by itself, and many tables do not wait for each other", function()
@@ -104,7 +96,7 @@ describe("rows arrive", function()
 		local g = gateway.start { link = { call = ".my.upd", call_as = "string" } }
 		g:send_rows(1, 1)
 		g:wait_numbers(1, 1)
-		local call = wait_calls(g, 1)[1]
+		local call = g.collector:wait_calls(1)[1]
 		assert.same({ ".my.upd", "string" }, { call.call, call.call_as })
 	end)
 
@@ -116,7 +108,7 @@ describe("rows arrive", function()
 			local row = g.collector:wait_rows(1)[1]
 			local seconds = before - 946684800
 			local expected = column == "timespan" and seconds % 86400 or seconds
-			assert.equal(column == "timespan" and "nsjf" or "psjf", wait_calls(g, 1)[1].types)
+			assert.equal(column == "timespan" and "nsjf" or "psjf", g.collector:wait_calls(1)[1].types)
 			assert(math.abs(row[1] // 1000000000 - expected) <= 2, "the time of day, or of all days")
 			assert.same({ "pump", 1 }, { row[2], row[3] })
 		end
@@ -130,7 +122,7 @@ describe("rows arrive", function()
 		g.collector:start()
 		g:send_rows(4, 4)
 		g.collector:wait_rows(4)
-		wait_calls(g, 2)
+		g.collector:wait_calls(2)
 		assert.same({ 3, 1 }, { total(g.collector:calls(".late.upd")), total(g.collector:calls(".u.upd")) })
 	end)
 

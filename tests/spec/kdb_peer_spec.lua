@@ -237,8 +237,9 @@ describe("beside node-q", function()
 		for _, one in ipairs(rows) do
 			assert.same(expected, { table.unpack(one) })
 		end
-		assert.equal("bgxhijefcspmdnuvtC", peer:calls(".u.upd")[1].types)
-		assert.same({ 1, 50 }, { peer:calls(".u.upd")[1].rows, peer:calls(".u.upd")[2].rows })
+		local calls = peer:wait_calls(2, ".u.upd")
+		assert.equal("bgxhijefcspmdnuvtC", calls[1].types)
+		assert.same({ 1, 50 }, { calls[1].rows, calls[2].rows })
 		assert.equal("meta", peer:calls()[1].expression and "meta" or peer:calls()[1].call)
 	end)
 end)
