@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "log_limit.h"
 #include "loop.h"
+#include "peer.h"
 
 #define BACKLOG 64        /* connected, and waiting for a place */
 #define REFUSED_MS 1000   /* out of descriptors or memory: accepted again after */
@@ -24,6 +26,7 @@ struct client {
 	struct loop_watch socket;
 	struct loop_timer deadline;
 	struct ucred who;
+	bool refused; /* it may not ask */
 	char request[CONTROL_REQUEST_MAX];
 	size_t size;
 	struct answer *answer; /* NULL: the request is not whole yet */
@@ -40,8 +43,10 @@ struct control {
 	struct loop_timer accept_again;
 	struct client *clients;
 	size_t n_clients;
-	dev_t device; /* of the socket's file: it may be another's by the time we remove it */
+	dev_t device; /* of the socket's file: it may be another's by the time we look again */
 	ino_t inode;
+	gid_t group;
+	struct log_limit refusals;
 };
 
 /* ---- a client ---- */
@@ -90,11 +95,26 @@ static void reply(struct client *client)
 		hang_up(client);
 }
 
+static void note_refusal(const struct client *client)
+{
+	struct control *control = client->control;
+	uint64_t earlier = 0;
+
+	if (!log_limit_allows(&control->refusals, loop_now_ms(control->loop), &earlier))
+		return;
+	log_warn("control", "refused: neither root, nor the agent's user, nor in the socket's group uid=%ld gid=%ld pid=%ld",
+	         (long)client->who.uid, (long)client->who.gid, (long)client->who.pid);
+	if (earlier > 0)
+		log_warn("control", "%llu more were refused meanwhile", (unsigned long long)earlier);
+}
+
 static void note(const struct client *client)
 {
 	const struct answer_command *command = answer_command(client->answer);
 
-	if (command && command->changes)
+	if (client->refused)
+		note_refusal(client);
+	else if (command && command->changes)
 		log_info("control", "%.*s uid=%ld pid=%ld", (int)client->size, client->request, (long)client->who.uid,
 		         (long)client->who.pid);
 	else
@@ -114,10 +134,23 @@ static void begin_answer(struct client *client, struct answer *answer)
 	reply(client);
 }
 
+/* The request is read all the same: who is hung up on while he writes never sees the answer. */
+static struct answer *answer_to(const struct client *client)
+{
+	const struct control *control = client->control;
+	char text[160];
+
+	if (!client->refused)
+		return answer_open(control->commands, control->arg, client->request, client->size);
+	snprintf(text, sizeof text,
+	         "user %ld may not ask: only root, the agent's user and members of the socket's group (%ld) may",
+	         (long)client->who.uid, (long)control->group);
+	return answer_error(text);
+}
+
 /* Takes what came; what follows the line is ignored. */
 static void listen_to(struct client *client)
 {
-	const struct control *control = client->control;
 	ssize_t n = recv(client->socket.fd, client->request + client->size, sizeof client->request - client->size, 0);
 	char *end;
 
@@ -131,7 +164,7 @@ static void listen_to(struct client *client)
 	client->size += (size_t)n;
 	if (end) {
 		client->size = (size_t)(end - client->request);
-		begin_answer(client, answer_open(control->commands, control->arg, client->request, client->size));
+		begin_answer(client, answer_to(client));
 	} else if (client->size == sizeof client->request) {
 		begin_answer(client, answer_error("the request is too long"));
 	}
@@ -149,6 +182,15 @@ static void on_ready(void *arg, short revents)
 }
 
 /* ---- accepting ---- */
+
+/* The owner may have given the file another group since. */
+static void look_at_file(struct control *control)
+{
+	struct stat file;
+
+	if (stat(control->path, &file) == 0 && file.st_dev == control->device && file.st_ino == control->inode)
+		control->group = file.st_gid;
+}
 
 static int add_client(struct control *control, int fd)
 {
@@ -170,6 +212,8 @@ static int add_client(struct control *control, int fd)
 		free(client);
 		return -1;
 	}
+	look_at_file(control);
+	client->refused = !peer_may_ask(fd, &client->who, control->group);
 	client->next = control->clients;
 	control->clients = client;
 	control->n_clients++;
@@ -277,6 +321,7 @@ static int listen_at_path(struct control *control, char *err, size_t err_size)
 	if (stat(control->path, &file) == 0) {
 		control->device = file.st_dev;
 		control->inode = file.st_ino;
+		control->group = file.st_gid;
 	}
 	if (listen(control->listener.fd, BACKLOG) == 0)
 		return 0;

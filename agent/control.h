@@ -2,8 +2,10 @@
  * agent, one request for each connection (agent/answer.h has what is said).
  *
  * It lives on the agent's loop and never waits: a client that is slow, silent or
- * talks nonsense costs one of a few places and some kilobytes, for a while. Who
- * may ask is the business of the file's mode, 0660; who did is in the log.
+ * talks nonsense costs one of a few places and some kilobytes, for a while. The
+ * file's mode is 0660; and whoever gets in all the same, as somebody has loosened it, is told
+ * that only root, the agent's own user and members of the file's group are answered (agent/peer.h).
+ * Who asked is in the log, and who was refused.
  */
 #ifndef TIDEGATE_CONTROL_H
 #define TIDEGATE_CONTROL_H

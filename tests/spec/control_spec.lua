@@ -124,6 +124,35 @@ describe("the control socket:", function()
 		assert.truthy(g.agent:log():find("running"))
 	end)
 
+	it("answers members of its group and no stranger, even where its mode lets them in", function()
+		if uv.getuid() ~= 0 then
+			return pending("only root can be somebody else")
+		end
+		local g = start()
+		local text = "return { links = { core = { url = 'mqtt://127.0.0.1' } }, control = 'control.sock' }"
+		local public = file.directory()
+		file.write(public .. "/agent.lua", text:gsub("control.sock", g.socket))
+		file.write(public .. "/tidegate", file.read(g.agent.binary))
+		for path, mode in pairs { [g.agent.directory] = "755", [public] = "755", [public .. "/tidegate"] = "755",
+			[public .. "/agent.lua"] = "644", [g.socket] = "666" } do
+			assert(uv.fs_chmod(path, tonumber(mode, 8)))
+		end
+		local function ask(...)
+			local argv = { "setpriv", "--reuid", "65534", "--regid", "65534", ... }
+			table.move({ public .. "/tidegate", "status", "-c", public .. "/agent.lua" }, 1, 4, #argv + 1, argv)
+			local process = proc.spawn(argv, { stdout = public .. "/out", stderr = public .. "/err" })
+			return process:wait(), file.read(public .. "/out"), file.read(public .. "/err")
+		end
+		local code, out, err = ask("--clear-groups")
+		assert.same({ 1, "" }, { code, out })
+		assert.equal("tidegate status: user 65534 may not ask: only root, the agent's user and members of the socket's " ..
+			"group (0) may\n", err)
+		g.agent:wait_log("warn control: refused: .- uid=65534 gid=65534 pid=%d+")
+		code, out, err = ask("--groups", "65500,0")
+		assert.equal(0, code, err)
+		assert.truthy(out:find("core", 1, true))
+	end)
+
 	it("answers one request, and hangs up", function()
 		local g = start()
 		local one, two = client(g, request), client(g, { request:sub(1, 5), request:sub(6) .. request })

@@ -3,9 +3,12 @@
 #define CONTROL_REQUEST_MS 150
 #define CONTROL_IDLE_MS 300
 #include "../../agent/control.c"
+#include "../../agent/peer.c"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "clock.h"
 #include "test.h"
@@ -339,6 +342,103 @@ static void hangs_up_when_it_closes(void)
 	close_all();
 }
 
+/* ---- who may ask ---- */
+
+#define STRANGER 54321
+#define GROUP    54322 /* of the socket */
+
+static int answer_pipe;
+static char stranger_got[512];
+
+/* Another user's process: asks, and hands on what it got. */
+static void ask_as(gid_t gid, const gid_t *groups, size_t n_groups)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	static const char request[] = "{\"command\":\"flood\",\"lines\":1}\n";
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char got[512];
+	ssize_t n;
+
+	snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+	if (setgroups(n_groups, groups) < 0 || setgid(gid) < 0 || setuid(STRANGER) < 0 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof address) < 0 || write(fd, request, sizeof request - 1) < 0)
+		_exit(1);
+	while ((n = read(fd, got, sizeof got)) > 0)
+		if (write(answer_pipe, got, (size_t)n) != n)
+			_exit(1);
+	_exit(0);
+}
+
+static pid_t stranger;
+static int stranger_status;
+
+static bool stranger_done(void)
+{
+	if (stranger > 0 && waitpid(stranger, &stranger_status, WNOHANG) == stranger)
+		stranger = 0;
+	return stranger == 0;
+}
+
+/* What the agent tells a process of that user, with the group and supplementary groups. */
+static const char *told(gid_t gid, const gid_t *groups, size_t n_groups)
+{
+	int ends[2];
+	ssize_t n;
+
+	REQUIRE(pipe(ends) == 0);
+	answer_pipe = ends[1];
+	stranger = fork();
+	if (stranger == 0)
+		ask_as(gid, groups, n_groups);
+	close(ends[1]);
+	CHECK(wait_until(stranger_done, 5000) && stranger_status == 0);
+	n = read(ends[0], stranger_got, sizeof stranger_got - 1);
+	stranger_got[n > 0 ? n : 0] = '\0';
+	close(ends[0]);
+	return stranger_got;
+}
+
+/* Even where somebody has opened the file to all. */
+static void answers_its_group_and_no_stranger(void)
+{
+	static const char line[] = "{\"kind\":\"line\",\"left\":0}\n{\"ok\":true}\n";
+	static const char refusal[] = "{\"error\":\"user 54321 may not ask: only root, the agent's user and members of the "
+				      "socket's group (54322) may\"}\n";
+	enum { MANY = 1000 };
+	static gid_t many[MANY];
+
+	if (geteuid() != 0) {
+		printf("  (only root can be somebody else)\n");
+		return;
+	}
+	begin();
+	CHECK(chmod(directory, 0755) == 0 && chmod(path, 0666) == 0 && chown(path, (uid_t)-1, GROUP) == 0);
+	for (gid_t i = 0; i < MANY; i++)
+		many[i] = 60000 + i;
+	CHECK(strcmp(told(STRANGER, NULL, 0), refusal) == 0);
+	CHECK(strcmp(told(STRANGER, many, MANY), refusal) == 0);
+	CHECK(strcmp(told(GROUP, NULL, 0), line) == 0);
+	many[3] = GROUP;
+	CHECK(strcmp(told(STRANGER, many, 4), line) == 0);
+	many[3] = 60003;
+	many[MANY - 1] = GROUP;
+	CHECK(strcmp(told(STRANGER, many, MANY), line) == 0);
+	CHECK(chown(path, (uid_t)-1, STRANGER) == 0); /* it is the group that the file has now */
+	CHECK(strcmp(told(STRANGER, NULL, 0), line) == 0);
+	end();
+}
+
+/* As before Linux 4.13. */
+static void a_list_knows_members(void)
+{
+	const struct group *group = getgrgid(getegid());
+	const struct passwd *user = getpwuid(geteuid());
+
+	if (!user || !group)
+		return;
+	CHECK(is_listed(geteuid(), user->pw_gid) && !is_listed(geteuid(), GROUP) && !is_listed(STRANGER, GROUP));
+}
+
 /* ---- the file ---- */
 
 static void makes_a_socket_of_its_mode(void)
@@ -420,6 +520,8 @@ int main(void)
 	RUN(serves_a_few_at_a_time_and_then_the_rest);
 	RUN(waits_when_descriptors_run_out);
 	RUN(hangs_up_when_it_closes);
+	RUN(answers_its_group_and_no_stranger);
+	RUN(a_list_knows_members);
 	RUN(makes_a_socket_of_its_mode);
 	RUN(does_not_open_twice);
 	RUN(replaces_what_a_dead_agent_left);
