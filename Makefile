@@ -38,6 +38,11 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-proto
 OUR_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DVERSION='"$(VERSION)"' \
              -Istore -Iagent $(WARNINGS) -MMD -MP
 
+# What it draws charts with: in the tarball of `make dist`, else from npm, once for all builds; or from UPLOT, a
+# directory with uPlot.iife.min.js, uPlot.min.css and LICENSE. Without any of them the page has no charts. The tarball
+# has uPlot.iife.js, too, which the smaller one was made of.
+UPLOT        = $(if $(wildcard agent/page/uplot/LICENSE),agent/page/uplot,build/page/uplot)
+
 # ---- what is built of what ----
 
 STORE_SOURCES = store/cell.c store/check.c store/dead.c store/entry.c store/flight.c store/forest.c store/image.c \
@@ -109,16 +114,13 @@ $(BUILD)/agent/mqtt_buffer.o: FORTIFY =
 
 # ---- the page ----
 
-# What it draws charts with, from npm, once for all builds; or from UPLOT, a directory with uPlot.iife.min.js,
-# uPlot.min.css and LICENSE. Without either the page has no charts.
-UPLOT        = build/page/uplot
 PAGE_SOURCES = agent/page/page.html agent/page/page.css agent/page/page.js
 
 build/page/uplot/LICENSE: agent/page/package.json agent/page/package-lock.json
 	@mkdir -p $(@D) && cp $^ build/page
 	@command -v npm >/dev/null && npm ci --prefix build/page --ignore-scripts --no-audit --no-fund --fetch-retries=0 \
 			--loglevel=error >/dev/null && \
-		cp build/page/node_modules/uplot/dist/uPlot.iife.min.js build/page/node_modules/uplot/dist/uPlot.min.css \
+		cp $(addprefix build/page/node_modules/uplot/dist/,uPlot.iife.js uPlot.iife.min.js uPlot.min.css) \
 			build/page/node_modules/uplot/LICENSE $(@D) || \
 		{ echo "note: no uPlot from npm, the page at http has no charts" && touch $@; }
 
@@ -157,15 +159,17 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	$(INSTALL) -m 644 packaging/prometheus/tidegate.rules.yml $(DESTDIR)$(PREFIX)/share/tidegate/prometheus
 	$(INSTALL) -m 644 scripts/tidegate.luacheckrc $(DESTDIR)$(PREFIX)/share/tidegate/tidegate.luacheckrc
 
-dist: ## a tarball that builds by itself, build/tidegate-VERSION.tar.gz
+dist: $(UPLOT)/LICENSE ## a tarball that builds by itself, build/tidegate-VERSION.tar.gz
 	@mkdir -p $(BUILD)
-	packaging/dist.sh tidegate-$(VERSION) $(BUILD)/tidegate-$(VERSION).tar.gz
+	UPLOT=$(UPLOT) packaging/dist.sh tidegate-$(VERSION) $(BUILD)/tidegate-$(VERSION).tar.gz
 
 deb: deps-deb ## a Debian package, in build/deb
-	packaging/deb.sh $(VERSION) $(BUILD)/deb
+	@$(MAKE) --no-print-directory $(UPLOT)/LICENSE
+	UPLOT=$(UPLOT) packaging/deb.sh $(VERSION) $(BUILD)/deb
 
 test-deb: deps-test-deb ## installed, upgraded, removed, purged in a fresh chroot; as root
-	packaging/test-deb.sh $(VERSION) $(BUILD)
+	@$(MAKE) --no-print-directory $(UPLOT)/LICENSE
+	UPLOT=$(UPLOT) packaging/test-deb.sh $(VERSION) $(BUILD)
 
 demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load

@@ -21,7 +21,10 @@ packages_of() {
 		;;
 	bench) packages_of demo && echo libpaho-mqtt-dev python3 python3-paho-mqtt ;;
 	fuzz) packages_of build && echo clang libclang-rt-dev lua5.4 ;;
-	deb) packages_of build && echo debhelper dpkg-dev lintian ;;
+	deb)
+		packages_of build && echo debhelper dpkg-dev lintian
+		command -v npm >/dev/null || echo nodejs npm # for the page's charts
+		;;
 	test-deb) packages_of deb && echo mmdebstrap mosquitto mosquitto-clients ;;
 	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;
 	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|deb|test-deb|cross..." >&2 && exit 64 ;;

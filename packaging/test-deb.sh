@@ -93,6 +93,7 @@ status_says() { status | grep -q "$1"; }
 
 # ---- installed ----
 
+check "the page has its charts" grep -q 'var uPlot' "$scratch/newer/usr/bin/tidegate"
 check "installs" inside dpkg -i /tmp/tidegate.deb
 uid=$(inside id -u tidegate) gid=$(inside id -g tidegate)
 check "is enabled" [ -L "$root/etc/systemd/system/multi-user.target.wants/tidegate.service" ]
