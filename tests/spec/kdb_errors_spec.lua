@@ -1,6 +1,8 @@
 --- What a collector does not take: for good, for now, or without a word.
 local gateway = require "lib.kdb_gateway"
+local file = require "lib.file"
 local loop = require "lib.loop"
+local net = require "lib.net"
 
 local QUICK = { batch = { rows = 8, delay = "50ms" }, reconnect = { min = "20ms", max = "100ms" } }
 
@@ -173,6 +175,16 @@ describe("an error of the moment", function()
 	end)
 end)
 
+-- What is on the way to a port: sent and not received, received and not read.
+local function on_the_way(port)
+	local bytes, here = 0, (":%04X"):format(port)
+	local established = "%d: %x+(:%x+) %x+(:%x+) 01 (%x+):(%x+)"
+	for from, to, sent, received in file.read("/proc/net/tcp"):gmatch(established) do
+		bytes = bytes + (to == here and tonumber(sent, 16) or 0) + (from == here and tonumber(received, 16) or 0)
+	end
+	return bytes
+end
+
 describe("a batch that makes the collector hang up", function()
 	it("is set aside the third time, and the rest goes through", function()
 		local g = gateway.start { link = QUICK, collector = { faults = {
@@ -190,6 +202,37 @@ describe("a batch that makes the collector hang up", function()
 		assert.equal("rejected: the collector hung up on it three times", dead[1].reason)
 		assert.equal(24, #dead + #g:numbers())
 		assert.equal(3 + 1, #g.collector:events("connected"))
+	end)
+
+	it("is not set aside if not all of it had arrived", function()
+		local BYTES = 400000
+		local current
+		local stalls = net.listen(function(socket)
+			socket:read_start(loop.guard(function()
+				socket:read_stop()
+				socket:write("\3")
+				current = socket
+			end))
+		end)
+		local g = gateway.start { collector = false, port = stalls.port,
+			link = { tables = { sensor = { "text:string" } }, batch = { rows = 4, bytes = "64MB", delay = "1s" },
+				reconnect = QUICK.reconnect },
+			script = ([[
+				function on_message() assert(kdb.upd("sensor", { ("x"):rep(%d) })) end
+			]]):format(BYTES // 4) }
+		for _ = 1, 4 do
+			g:send({})
+		end
+		for _ = 1, 5 do
+			loop.eventually(function()
+				return current and on_the_way(stalls.port) >= BYTES
+			end, "all of a call has been written")
+			net.close(current)
+			current = nil
+		end
+		g.agent:wait_log("lost")
+		assert.same({}, g:dead())
+		assert.equal(4, g:queued())
 	end)
 
 	it("is not set aside if it is the network that fails", function()

@@ -54,6 +54,7 @@ static void defaults(void)
 
 	config = link_with("url = 'kdbs://h:1', exactly_once = true, tls = { verify_host = false }, " TABLES);
 	CHECK(config->links[0].urls[0].tls && is(config->links[0].kdb.call, ".tidegate.upd"));
+	CHECK(config->linger_ms == 0); /* what was sent has its number on disk */
 	CHECK(is(config->links[0].tls.version, "tlsv1.2") && !config->links[0].tls.verify_host);
 	config_free(config);
 	config = link_with("url = 'kdb+unix:u:p@5010', exactly_once = true, call = '.my.upd', " TABLES);
