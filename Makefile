@@ -192,10 +192,11 @@ losses: deps-bench ## what a kill, a power cut and a full disk cost Tidegate and
 # ---- testing it ----
 
 test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
-	$(MAKE) all $(BUILD)/load $(BUILD)/notified $(BUILD)/shim.so $(BUILD)/fail.so $(COLLECTOR)
+	$(MAKE) all $(BUILD)/load $(BUILD)/notified $(BUILD)/paho_calls $(BUILD)/shim.so $(BUILD)/fail.so $(COLLECTOR)
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
 	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate NOTIFIED=$(BUILD)/notified SHIM=$(BUILD)/shim.so \
-		FAIL_SHIM=$(BUILD)/fail.so COLLECTOR=$(dir $(COLLECTOR)) tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
+		FAIL_SHIM=$(BUILD)/fail.so PAHO_CALLS=$(BUILD)/paho_calls COLLECTOR=$(dir $(COLLECTOR)) \
+		tests/run.sh $(TESTS:$(BUILD)/%=$(BUILD)/asan/%)
 
 torture: deps-test ## kills, power cuts, broken networks and disks in their thousands: about an hour
 	@$(MAKE) --no-print-directory all $(TORTURE_TESTS:%=$(BUILD)/tests/%) $(BUILD)/load $(BUILD)/fail.so
@@ -263,6 +264,11 @@ $(BUILD)/kdb_sink: tests/tools/kdb_sink.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
 
+$(BUILD)/paho_calls: tests/tools/paho_calls.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $< -lpaho-mqtt3c || \
+		{ [ "$$CI" != true ] && echo "note: no Paho C client to compare with, what does is pending"; }
+
 $(BUILD)/shim.so: tests/tools/shim.c Makefile
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -shared -fPIC -o $@ $<
@@ -287,7 +293,7 @@ $(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
 
-LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_encode kdb_sink load notified shim.so slow_sync.so
+LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_encode kdb_sink load notified paho_calls shim.so slow_sync.so
 
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck, mandoc
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)

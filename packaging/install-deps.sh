@@ -11,12 +11,13 @@ packages_of() {
 	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev libjansson-dev libmicrohttpd-dev ;;
 	demo) packages_of build && echo mosquitto lua5.4 lua-cjson lua-luv ;;
 	test)
-		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables prometheus systemd
+		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables prometheus systemd \
+			libpaho-mqtt-dev
 		command -v npm >/dev/null || echo nodejs npm # whoever packaged it
 		[ "${CI:-}" != true ] || echo chromium # large; elsewhere its spec is pending
 		;;
 	lint)
-		packages_of build && echo clang cppcheck lua-check mandoc shellcheck
+		packages_of build && echo clang cppcheck libpaho-mqtt-dev lua-check mandoc shellcheck
 		command -v npm >/dev/null || echo nodejs npm # it builds first, and the page keeps what it finds then
 		;;
 	bench) packages_of demo && echo libpaho-mqtt-dev python3 python3-paho-mqtt ;;

@@ -30,6 +30,15 @@ function M.collector()
 	return path
 end
 
+--- Needs the program that makes calls of Paho's C client; returns its path.
+function M.paho_calls()
+	local path = require "luv".fs_realpath(os.getenv("PAHO_CALLS") or "build/paho_calls")
+	if not path then
+		missing("paho_calls is not built (libpaho-mqtt-dev, make build/paho_calls)")
+	end
+	return path
+end
+
 --- Needs the rights of root.
 function M.root()
 	if require "luv".getuid() ~= 0 then
