@@ -3,6 +3,7 @@
 local broker = require "lib.broker"
 local loop = require "lib.loop"
 local net = require "lib.net"
+local tables = require "lib.tables"
 local tidegate = require "lib.tidegate"
 
 local M = {}
@@ -16,13 +17,6 @@ function on_message(topic, payload)
 	mqtt.pub(topic, payload)
 end
 ]]
-
-local function merged(base, more)
-	for key, value in pairs(more or {}) do
-		base[key] = value
-	end
-	return base
-end
 
 --- Sets the scene and waits until the agent is connected to both brokers and
 -- subscribed. Options, all optional:
@@ -45,13 +39,13 @@ function M.start(options)
 	self.sensor = self.field:client(options.sensor)
 	self.collector = self.core:client(options.collector or { client_id = "collector", clean = false })
 	self.collector:subscribe("#", 1)
-	self.config = merged({
+	self.config = tables.merged({
 		links = {
-			field = merged({ url = "mqtt://127.0.0.1:" .. self.field.port, subscribe = { "sensors/#" } }, options.field),
-			core = merged({ url = "mqtt://127.0.0.1:" .. self.uplink.port, default = true }, options.core),
+			field = tables.merged({ url = "mqtt://127.0.0.1:" .. self.field.port, subscribe = { "sensors/#" } }, options.field),
+			core = tables.merged({ url = "mqtt://127.0.0.1:" .. self.uplink.port, default = true }, options.core),
 		},
 	}, options.config)
-	self.agent = tidegate.new(merged({
+	self.agent = tidegate.new(tables.merged({
 		config = self.config,
 		scripts = { ["rules.lua"] = options.script or M.forward },
 	}, options.agent))

@@ -5,6 +5,7 @@ local cjson = require "cjson"
 local broker = require "lib.broker"
 local collector = require "lib.collector"
 local loop = require "lib.loop"
+local tables = require "lib.tables"
 local tidegate = require "lib.tidegate"
 
 local M = {}
@@ -24,13 +25,6 @@ local RULES = [[
 	end
 ]]
 
-local function merged(base, more)
-	for key, value in pairs(more or {}) do
-		base[key] = value
-	end
-	return base
-end
-
 --- Sets the scene and waits until all are connected. Options, all optional:
 --   collector   options for tests/lib/collector.lua; false: none is there, agent.lua names `port`
 --   link        keys added to the link in agent.lua
@@ -47,19 +41,21 @@ function M.start(options)
 	self.field = broker.start()
 	self.sensor = self.field:client()
 	if options.collector ~= false then
-		self.collector = collector.start(merged({ tables = M.tables }, options.collector))
+		self.collector = collector.start(tables.merged({ tables = M.tables }, options.collector))
 	end
 	local port = self.collector and self.collector.port or options.port
-	self.config = merged({
+	self.config = tables.merged({
 		links = {
 			field = { url = "mqtt://127.0.0.1:" .. self.field.port, subscribe = { "rows/#" } },
-			hist = merged({ url = options.url or "kdb://127.0.0.1:" .. port, tables = M.tables,
+			hist = tables.merged({ url = options.url or "kdb://127.0.0.1:" .. port, tables = M.tables,
 				batch = { delay = "50ms" }, reconnect = { min = "50ms", max = "200ms" } }, options.link),
 		},
 		control = "control.sock",
 	}, options.config)
-	self.agent = tidegate.new(merged({ config = self.config, scripts = { ["rules.lua"] = options.script or RULES } },
-		options.agent))
+	self.agent = tidegate.new(tables.merged({
+		config = self.config,
+		scripts = { ["rules.lua"] = options.script or RULES },
+	}, options.agent))
 	if not options.idle then
 		self:start(not options.apart and self.collector)
 	end
@@ -81,7 +77,7 @@ end
 
 --- The agent with other keys for the link; it is stopped and started.
 function gateway:relink(link)
-	merged(self.config.links.hist, link)
+	tables.merged(self.config.links.hist, link)
 	self.agent:stop()
 	self.agent:configure(self.config)
 	self:start(true)

@@ -7,6 +7,7 @@ local figures = require "torture.figures"
 local gateway = require "lib.gateway"
 local loop = require "lib.loop"
 local proxy = require "lib.proxy"
+local tables = require "lib.tables"
 local tidegate = require "lib.tidegate"
 
 local REPORT = "tidegate/gw/loss"
@@ -20,14 +21,6 @@ local function readings(fake, topic)
 			seen[p.payload] = true
 			list[#list + 1] = math.tointeger(p.payload:match("^r(%d+)$"))
 		end
-	end
-	return list
-end
-
-local function sequence(first, last)
-	local list = {}
-	for i = first, last do
-		list[#list + 1] = i
 	end
 	return list
 end
@@ -75,7 +68,7 @@ describe("a message that the broker hangs up on", function()
 		g.agent:wait_log("dropped: rejected: the broker hangs up on it seq=%d+ topic=" .. REPORT, 60)
 		g:publish_readings(62, 70)
 		loop.eventually(function() return #readings(fake, "sensors/a") == 70 end, "what was behind the report")
-		assert.same(sequence(1, 70), readings(fake, "sensors/a"))
+		assert.same(tables.sequence(1, 70), readings(fake, "sensors/a"))
 
 		local losses = {}
 		local _, status = g.agent:command("status", "--json")

@@ -1,6 +1,7 @@
 --- What a queue may hold, what it gives up, and who goes first after an outage.
 local gateway = require "lib.gateway"
 local loop = require "lib.loop"
+local tables = require "lib.tables"
 
 -- Forwards, asks to be told of losses, and tells of them on another topic when the
 -- link is back.
@@ -24,14 +25,6 @@ function on_connect(link)
 end
 ]]
 
-local function numbers(first, last)
-	local list = {}
-	for i = first, last do
-		list[#list + 1] = i
-	end
-	return list
-end
-
 local function wait_last(g, n)
 	loop.eventually(function()
 		local readings = g:readings()
@@ -46,7 +39,7 @@ describe("a full queue", function()
 		g:publish_readings(1, 300)
 		g:await_taken()
 		g.uplink.restore()
-		assert.same(numbers(201, 300), wait_last(g, 300)) -- the message about the losses
+		assert.same(tables.sequence(201, 300), wait_last(g, 300)) -- the message about the losses
 		local lost = {}
 		for line in g.collector:wait_topic("lost").payload:gmatch("[^\n]+") do
 			lost[#lost + 1] = line
@@ -72,7 +65,7 @@ describe("a full queue", function()
 			g.agent:wait_log("dropped %d+: queue full")
 			g.uplink.restore()
 			local readings = wait_last(g, 101)
-			assert.same(numbers(readings[1], 101), readings)
+			assert.same(tables.sequence(readings[1], 101), readings)
 			assert.same({}, g.collector:payloads("^lost$"))
 		end)
 	end
@@ -88,7 +81,7 @@ describe("a full queue", function()
 		g.uplink.restore()
 		local readings = wait_last(g, 800)
 		local most = math.floor(2000 / #"sensors/ar800")
-		assert.same(numbers(801 - #readings, 800), readings)
+		assert.same(tables.sequence(801 - #readings, 800), readings)
 		assert(#readings <= most and #readings >= most - 20, #readings .. " readings")
 	end)
 
@@ -102,7 +95,7 @@ describe("a full queue", function()
 		loop.eventually(function()
 			return #g:readings() == 100
 		end, "a hundred readings arrive")
-		assert.same(numbers(1, 100), g:readings())
+		assert.same(tables.sequence(1, 100), g:readings())
 		g:publish_readings(301, 301)
 		wait_last(g, 301)
 	end)
@@ -166,7 +159,7 @@ describe("a message expires", function()
 		g:publish_readings(101, 110)
 		g:await_taken()
 		g.uplink.restore()
-		assert.same(numbers(101, 110), wait_last(g, 110))
+		assert.same(tables.sequence(101, 110), wait_last(g, 110))
 		g:publish_readings(111, 111)
 		wait_last(g, 111)
 		g.uplink.cut()
@@ -254,8 +247,8 @@ describe("after an outage", function()
 			local list = reading > 200 and live or backlog
 			list[#list + 1] = reading
 		end
-		assert.same(numbers(201, 210), live)
-		assert.same(numbers(1, 200), backlog)
+		assert.same(tables.sequence(201, 210), live)
+		assert.same(tables.sequence(1, 200), backlog)
 		assert(place[210] < place[190], "live readings came at place " .. place[210])
 	end)
 

@@ -8,6 +8,7 @@ local file = require "lib.file"
 local lab = require "bench.lab"
 local loop = require "lib.loop"
 local proxy = require "lib.proxy"
+local tables = require "lib.tables"
 local tidegate = require "lib.tidegate"
 local figures = require "torture.figures"
 
@@ -22,22 +23,17 @@ local FORWARD = [[
 	end
 ]]
 
-local function merged(base, more)
-	for key, value in pairs(more or {}) do
-		base[key] = value
-	end
-	return base
-end
-
 local function start_agent_files(self, options)
-	self.config = merged({ links = {
-		field = merged({ url = "mqtt://127.0.0.1:" .. self.field_line.port, subscribe = { "sensors/#" },
+	self.config = tables.merged({ links = {
+		field = tables.merged({ url = "mqtt://127.0.0.1:" .. self.field_line.port, subscribe = { "sensors/#" },
 			keepalive = "5s" }, options.field),
-		core = merged({ url = "mqtt://127.0.0.1:" .. self.core_line.port, default = true, keepalive = "5s",
+		core = tables.merged({ url = "mqtt://127.0.0.1:" .. self.core_line.port, default = true, keepalive = "5s",
 			ack_timeout = "3s" }, options.core),
 	} }, options.config)
-	self.agent = tidegate.new(merged({ config = self.config, scripts = { ["rules.lua"] = options.script or FORWARD } },
-		options.agent))
+	self.agent = tidegate.new(tables.merged({
+		config = self.config,
+		scripts = { ["rules.lua"] = options.script or FORWARD },
+	}, options.agent))
 end
 
 --- Sets the scene; all are connected. Options, all optional:
@@ -75,8 +71,8 @@ end
 
 --- Begins to publish; `options` for `load publish`.
 function scene:publish(options)
-	self.producer = lab.load("publish", self.directory, merged({ port = self.field.port, topic = "sensors/%", sensors = 5,
-		count = 0, progress = 50, window = 200, record = self.directory .. "/acknowledged" }, options))
+	self.producer = lab.load("publish", self.directory, tables.merged({ port = self.field.port, topic = "sensors/%",
+		sensors = 5, count = 0, progress = 50, window = 200, record = self.directory .. "/acknowledged" }, options))
 end
 
 --- How many readings the collector has.
@@ -189,7 +185,7 @@ end
 -- lost, nothing out of order.
 function scene:judge(test, more)
 	local result = self:verdict()
-	figures.print(merged(merged({ test = test, cases = 1 }, result), more))
+	figures.print(tables.merged(tables.merged({ test = test, cases = 1 }, result), more))
 	if result.lost > 0 or result.out_of_order > 0 or result.acknowledged == 0 then
 		error(("%s: %d lost (the first is %s), %d out of order, of %d acknowledged; TORTURE_SEED=%d"):format(test,
 			result.lost, result.first_lost, result.out_of_order, result.acknowledged, figures.seed), 0)

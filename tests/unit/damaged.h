@@ -17,6 +17,7 @@
 #include "dead.h"
 #include "ledger.h"
 #include "queue.h"
+#include "sql.h"
 #include "store.h"
 #include "test.h"
 
@@ -162,37 +163,9 @@ static inline void spoil_page_with(const char *text)
 	free(data);
 }
 
-static inline void sql_in(const char *file, const char *text)
-{
-	sqlite3 *database = NULL;
-	char *complaint = NULL;
-
-	CHECK(sqlite3_open(file, &database) == SQLITE_OK);
-	CHECK(sqlite3_exec(database, text, NULL, NULL, &complaint) == SQLITE_OK);
-	if (complaint)
-		fprintf(stderr, "%s: %s\n", text, complaint);
-	sqlite3_free(complaint);
-	sqlite3_close(database);
-}
-
 static inline void sql(const char *text)
 {
 	sql_in(path, text);
-}
-
-static inline int64_t number_in(const char *file, const char *query)
-{
-	sqlite3 *database = NULL;
-	sqlite3_stmt *statement = NULL;
-	int64_t value = -1;
-
-	CHECK(sqlite3_open(file, &database) == SQLITE_OK);
-	CHECK(sqlite3_prepare_v2(database, query, -1, &statement, NULL) == SQLITE_OK);
-	if (sqlite3_step(statement) == SQLITE_ROW)
-		value = sqlite3_column_int64(statement, 0);
-	sqlite3_finalize(statement);
-	sqlite3_close(database);
-	return value;
 }
 
 static inline int64_t number(const char *query)

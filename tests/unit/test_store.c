@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "queue.h"
+#include "sql.h"
 #include "store_internal.h"
 #include "test.h"
 
@@ -219,11 +220,7 @@ static void waits_for_a_lock(void)
 
 static void sql(const char *text)
 {
-	sqlite3 *database = NULL;
-
-	CHECK(sqlite3_open(path, &database) == SQLITE_OK);
-	CHECK(sqlite3_exec(database, text, NULL, NULL, NULL) == SQLITE_OK);
-	sqlite3_close(database);
+	sql_in(path, text);
 }
 
 /* A file of schema version 1, as version 0.1.0 of the program left it. */
@@ -246,17 +243,7 @@ static const char version_1[] =
 
 static int64_t number(const char *query)
 {
-	sqlite3 *database = NULL;
-	sqlite3_stmt *statement = NULL;
-	int64_t value = -1;
-
-	CHECK(sqlite3_open(path, &database) == SQLITE_OK);
-	CHECK(sqlite3_prepare_v2(database, query, -1, &statement, NULL) == SQLITE_OK);
-	if (sqlite3_step(statement) == SQLITE_ROW)
-		value = sqlite3_column_int64(statement, 0);
-	sqlite3_finalize(statement);
-	sqlite3_close(database);
-	return value;
+	return number_in(path, query);
 }
 
 static void migrates_an_older_schema(void)
