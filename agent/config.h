@@ -133,6 +133,7 @@ struct link_config {
 	char *bind;
 	char *ack_topic; /* where the collector acknowledges; NULL: a broker's acknowledgement will do */
 	int ack_window;  /* messages sent ahead of that */
+	char *loss_topic; /* where losses are reported; NULL: tidegate/NAME/loss */
 	struct kdb_config kdb;
 	size_t bytes; /* what all of this takes, about */
 };

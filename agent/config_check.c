@@ -39,7 +39,7 @@ static void check_kind(struct reader *reader, const struct link_config *link)
 {
 	static const char *const only_mqtt[] = {"client_id", "version", "clean_session", "session_expiry", "keepalive",
 	                                        "receive_maximum", "subscribe", "will", "birth", "socks5", "bind",
-	                                        "ack_topic", "ack_window", NULL};
+	                                        "ack_topic", "ack_window", "loss_topic", NULL};
 	static const char *const only_kdb[] = {"tables", "call", "call_as", "time_column", "exactly_once", "batch", "timeout",
 	                                       "retry_errors", "late_after", "late_call", "check_meta", "compress", NULL};
 

@@ -219,6 +219,7 @@ static const struct field link_fields[] = {
 	{.key = "bind", .read = read_address, AT(bind)},
 	{.key = "ack_topic", .read = read_topic, AT(ack_topic)},
 	{.key = "ack_window", .read = read_int, AT(ack_window), .min = 2, .max = ACK_WINDOW_MAX},
+	{.key = "loss_topic", .read = read_topic, AT(loss_topic)},
 	{.key = "tables", .read = read_kdb_tables, AT(kdb)},
 	{.key = "call", .read = read_kdb_call, AT(kdb.call)},
 	{.key = "call_as", .read = read_kdb_call_as, AT(kdb.call_as_string), .choices = kdb_call_forms},
@@ -498,6 +499,7 @@ void link_config_release(struct link_config *link)
 		link->tls.ca, link->tls.capath, link->tls.cert, link->tls.key, link->tls.key_password,
 		link->tls.ciphers, link->tls.version, link->tls.alpn, link->tls.psk, link->tls.identity,
 		link->socks5.host, link->socks5.username, link->socks5.password, link->bind, link->ack_topic,
+		link->loss_topic,
 	};
 
 	for (size_t i = 0; i < link->n_urls; i++)

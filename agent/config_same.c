@@ -131,7 +131,8 @@ bool config_link_same(const struct link_config *a, const struct link_config *b)
 	       a->reconnect_min_ms == b->reconnect_min_ms && a->reconnect_max_ms == b->reconnect_max_ms &&
 	       a->ack_timeout_ms == b->ack_timeout_ms && x->max_bytes == y->max_bytes && x->max_messages == y->max_messages &&
 	       x->ttl_ms == y->ttl_ms && x->overflow == y->overflow && x->live_first == y->live_first && x->rate == y->rate &&
-	       same_text(a->ack_topic, b->ack_topic) && a->ack_window == b->ack_window;
+	       same_text(a->ack_topic, b->ack_topic) && a->ack_window == b->ack_window &&
+	       same_text(a->loss_topic, b->loss_topic);
 }
 
 void config_link_merge(struct link_config *link, struct link_config *from)
@@ -139,7 +140,7 @@ void config_link_merge(struct link_config *link, struct link_config *from)
 	struct subscription *subscriptions = link->subscriptions;
 	struct kdb_table *tables = link->kdb.tables;
 	size_t n = link->n_subscriptions, n_tables = link->kdb.n_tables;
-	char *ack_topic = link->ack_topic;
+	char *ack_topic = link->ack_topic, *loss_topic = link->loss_topic;
 
 	link->subscriptions = from->subscriptions;
 	link->n_subscriptions = from->n_subscriptions;
@@ -150,10 +151,12 @@ void config_link_merge(struct link_config *link, struct link_config *from)
 	link->queue = from->queue;
 	link->ack_topic = from->ack_topic;
 	link->ack_window = from->ack_window;
+	link->loss_topic = from->loss_topic;
 	link->bytes = from->bytes;
 	from->subscriptions = subscriptions;
 	from->n_subscriptions = n;
 	from->ack_topic = ack_topic;
+	from->loss_topic = loss_topic;
 	link->kdb.tables = from->kdb.tables;
 	link->kdb.n_tables = from->kdb.n_tables;
 	from->kdb.tables = tables;

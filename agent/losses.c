@@ -126,6 +126,16 @@ static char *report_text(const struct agent *agent, const struct loss *loss)
 	return whole;
 }
 
+/* malloc'd, or NULL: no memory. */
+static char *report_topic(const struct agent *agent, const struct link_config *config)
+{
+	char *topic = NULL;
+
+	if (config->loss_topic)
+		return strdup(config->loss_topic);
+	return asprintf(&topic, "tidegate/%s/loss", agent->config->name) < 0 ? NULL : topic;
+}
+
 struct reporting {
 	struct agent *agent;
 	struct route *route;
@@ -135,7 +145,7 @@ static int queue_report(void *arg, const struct loss *loss)
 {
 	const struct reporting *reporting = arg;
 	struct agent *agent = reporting->agent;
-	char *payload = report_text(agent, loss), *topic = NULL;
+	char *payload = report_text(agent, loss), *topic = report_topic(agent, link_config(reporting->route->link));
 	struct message message = {
 	        .seq = store_next_seq(agent->store),
 	        .time_ms = clock_wall_ms(),
@@ -145,12 +155,12 @@ static int queue_report(void *arg, const struct loss *loss)
 	};
 	int result = -1;
 
-	if (payload && asprintf(&topic, "tidegate/%s/loss", agent->config->name) >= 0) {
+	if (payload && topic) {
 		message.topic = (struct bytes){topic, strlen(topic)};
 		message.payload = (struct bytes){payload, strlen(payload)};
 		result = queue_push(reporting->route->queue, &message) == QUEUE_OK ? 0 : -1;
-		free(topic);
 	}
+	free(topic);
 	free(payload);
 	return result;
 }

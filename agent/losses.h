@@ -1,6 +1,6 @@
 /* What links lose goes into the ledger (store/ledger.h), and from there to the
- * collector: one JSON message for each record, on `tidegate/NAME/loss`, through the queue
- * of the link that lost it, ahead of everything else. What was lost while the link was down is
+ * collector: one JSON message for each record, on `tidegate/NAME/loss` or the link's `loss_topic`,
+ * through the queue of the link that lost it, ahead of everything else. What was lost while the link was down is
  * reported when it is up; what is lost while it is up, some seconds later, so that many
  * losses make one report.
  */

@@ -49,6 +49,16 @@ describe("what overflows", function()
 			and report.last_time <= os.time() + 1)
 	end)
 
+	it("is reported where the broker allows it", function()
+		local g = gateway.start { down = true, core = { loss_topic = "devices/gw/loss", queue = { max_messages = 10 } } }
+		g:publish_readings(1, 30)
+		g:await_taken()
+		g.uplink.restore()
+		assert.equal(20, cjson.decode(g.collector:wait_topic("devices/gw/loss").payload).count)
+		loop.eventually(function() return #g:readings() == 10 end, "what is left of the backlog")
+		assert.same({}, reports(g))
+	end)
+
 	it("is on record as soon as the messages are gone, and reported once", function()
 		local g = overflow { max_messages = 10, overflow = "drop-oldest" }
 		g.agent:kill()

@@ -106,6 +106,8 @@ static void unknown_keys(void)
 	            "agent.lua:1: [1]: expected `key = value`, got a value without a name"));
 	CHECK(link_gives("url = 'mqtt://h', exactly_once = true", ".exactly_once: is for kdb+ links only"));
 	CHECK(link_gives("url = 'mqtt://h', ack_topic = 'x/+'", ".ack_topic: topic contains a wildcard"));
+	CHECK(link_gives("url = 'mqtt://h', loss_topic = 'x/+'", ".loss_topic: topic contains a wildcard"));
+	CHECK(link_gives("url = 'kdb://h:5010', tables = { t = { 'a:long' } }, loss_topic = 'x'", ".loss_topic: is for MQTT links only"));
 	CHECK(link_gives("url = 'mqtt://h', ack_window = 5", ".ack_window: needs `ack_topic`"));
 	CHECK(link_gives("url = 'mqtt://h', ack_topic = 'x', ack_window = 1", ".ack_window: expected a whole number from 2 to 30000, got 1"));
 	CHECK(link_gives("url = 'mqtt://h', ack_topic = 'x', queue = { order = 'live-first' }",
@@ -320,7 +322,7 @@ static void lines_of_keys(void)
 	            "agent.lua:22: links.b: expected `url` or `urls`",
 	            "agent.lua:22: links.b.links: unknown key, expected one of url, urls, default, window, reconnect, "
 	            "ack_timeout, queue, client_id, username, password, version, clean_session, session_expiry, "
-	            "keepalive, receive_maximum, subscribe, will, birth, tls, socks5, bind, ack_topic, ack_window, tables, call, call_as, "
+	            "keepalive, receive_maximum, subscribe, will, birth, tls, socks5, bind, ack_topic, ack_window, loss_topic, tables, call, call_as, "
 	            "time_column, exactly_once, batch, timeout, retry_errors, late_after, late_call, check_meta, compress"));
 	CHECK(gives("local config = {\n" STORE "\n  links = {},\n  http = 'x' }\nreturn config",
 	            "agent.lua:4: http: expected a port from 1 to 65535, as in \"127.0.0.1:9464\""));

@@ -92,6 +92,8 @@ static void what_can_change_under_it(void)
 	        {"", "ack_topic = 'a'"},
 	        {"ack_topic = 'a'", "ack_topic = 'b'"},
 	        {"ack_topic = 'a'", "ack_topic = 'a', ack_window = 5"},
+	        {"", "loss_topic = 'a'"},
+	        {"loss_topic = 'a'", "loss_topic = 'b'"},
 	        {"", "subscribe = { 'a' }"},
 	        {"subscribe = { 'a' }", "subscribe = { 'b' }"},
 	        {"subscribe = { 'a' }", "subscribe = { 'a', 'b' }"},
@@ -108,8 +110,9 @@ static void what_can_change_under_it(void)
 
 static void merges(void)
 {
-	struct config *a = link_with("subscribe = { 'a' }, ack_topic = 'x'"), *b = link_with("subscribe = { 'b', 'c' }, ack_timeout = '10s', ack_topic = 'y'"),
-	              *c = link_with("subscribe = { 'b', 'c' }, ack_timeout = '10s', ack_topic = 'y'");
+	struct config *a = link_with("subscribe = { 'a' }, ack_topic = 'x', loss_topic = 'l'"),
+	              *b = link_with("subscribe = { 'b', 'c' }, ack_timeout = '10s', ack_topic = 'y', loss_topic = 'm'"),
+	              *c = link_with("subscribe = { 'b', 'c' }, ack_timeout = '10s', ack_topic = 'y', loss_topic = 'm'");
 	struct link_config *from = malloc(sizeof *from);
 
 	if (!from)
