@@ -12,7 +12,7 @@ packages_of() {
 	demo) packages_of build && echo mosquitto lua5.4 lua-cjson lua-luv ;;
 	test)
 		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables prometheus systemd \
-			libpaho-mqtt-dev
+			busybox libpaho-mqtt-dev
 		command -v npm >/dev/null || echo nodejs npm # whoever packaged it
 		[ "${CI:-}" != true ] || echo chromium # large; elsewhere its spec is pending
 		;;
