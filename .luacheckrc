@@ -11,5 +11,6 @@ std = "lua54"
 files["scripts"] = { std = "tidegate" }
 files["scripts/testing"] = { std = "min" } -- runs in busted, on whatever Lua that has
 files["tests/spec"] = { std = "+busted" }
+files["tests/cross"] = { std = "+busted" }
 files["agent.lua.example"] = { std = "tidegate_config" }
 files["scripts/meta"] = { ignore = { "1", "212", "241" } } -- it declares

@@ -209,8 +209,19 @@ torture: deps-test ## kills, power cuts, broken networks and disks in their thou
 	@TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate FAIL_SHIM=$(BUILD)/fail.so LOAD=$(BUILD)/load \
 		BUILD=$(BUILD) lua5.4 tests/torture/torture.lua $(ONLY)
 
-test32: deps-cross ## the unit tests on a 32-bit machine (armhf, under qemu)
-	tests/cross.sh $(STORE_TESTS) $(AGENT_TESTS)
+# What takes long under qemu, or is compiled with the store once more, is left out of the quick one.
+CROSS_TESTS = $(STORE_TESTS) $(AGENT_TESTS) $(FUZZ_TARGETS)
+CROSS_LONG  = test_check test_config test_control test_json test_link test_quarantine test_queue test_quota \
+              test_salvage test_script_kdb test_script_limits test_script_state
+
+test-cross: ## on 32-bit ARM and a big-endian machine (s390x), under qemu
+test-cross-quick: CROSS_TESTS := $(filter-out $(CROSS_LONG),$(CROSS_TESTS))
+test-cross test-cross-quick: deps-test sysroots
+	$(MAKE) all $(COLLECTOR)
+	+TIDEGATE=$(BUILD)/tidegate COLLECTOR=$(dir $(COLLECTOR)) tests/cross.sh test $(CROSS_TESTS)
+
+sysroots: deps-cross
+	tests/cross.sh sysroots
 
 tests: $(TESTS)
 
@@ -377,7 +388,8 @@ clean: ## removes everything that was built
 	rm -rf build
 
 help:
-	@sed -n 's/^\([a-z0-9]*\):.* ## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install dist deb ipk test-deb demo bench fuzz losses test torture test32 tests lint clean help
+.PHONY: all install dist deb ipk test-deb demo bench fuzz losses test torture test-cross test-cross-quick sysroots \
+        tests lint clean help
 -include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)

@@ -27,7 +27,10 @@ packages_of() {
 		command -v npm >/dev/null || echo nodejs npm # for the page's charts
 		;;
 	test-deb) packages_of deb && echo mmdebstrap mosquitto mosquitto-clients ;;
-	cross) packages_of build && echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static mmdebstrap ;;
+	cross)
+		packages_of build && echo mmdebstrap qemu-user-static
+		echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross
+		;;
 	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|deb|test-deb|cross..." >&2 && exit 64 ;;
 	esac
 }

@@ -1,47 +1,80 @@
 #!/bin/sh
-# Builds for a 32-bit machine (armhf) with Debian's cross compiler and runs the
-# unit tests under qemu. The target's libraries come from the distribution's own
-# mirror, unpacked below build/; nothing on this machine changes.
+# Tests on machines unlike this one: armhf has 32 bits and unsigned chars, s390x is
+# big-endian. Built with Debian's cross compilers, run under qemu; the machines' libraries
+# come from the distribution's own mirror, unpacked below build/. Nothing here changes.
 #
-# usage: tests/cross.sh UNIT-TEST...
+# usage: tests/cross.sh sysroots           unpacks the libraries that are not there yet
+#        tests/cross.sh test UNIT-TEST...  runs these and tests/cross/machines_spec.lua
+# MACHINES may name one of the machines.
 set -eu
 cd "$(dirname "$0")/.."
 
-architecture=armhf
-triplet=arm-linux-gnueabihf
-build=build/$architecture
-sysroot=$PWD/build/sysroot-$architecture
+MACHINES=${MACHINES:-armhf s390x}
 libraries=libc6-dev,liblua5.4-dev,libmosquitto-dev,libsqlite3-dev,libssl-dev,libjansson-dev,libmicrohttpd-dev,libatomic1
 
-# The mirror and release that this machine's own apt uses (the main suite: all that is needed).
-release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-# shellcheck disable=SC2016 # apt's own placeholders
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $release" | head -n 1)
+triplet_of() {
+	case $1 in
+	armhf) echo arm-linux-gnueabihf ;;
+	s390x) echo s390x-linux-gnu ;;
+	*) echo "$0: no machine $1" >&2 && exit 64 ;;
+	esac
+}
 
-if [ "$(cat "$sysroot/.complete" 2>/dev/null)" != "$libraries" ]; then
-	rm -rf "$sysroot"
+emulator_of() {
+	case $1 in
+	armhf) echo qemu-arm-static ;;
+	*) echo "qemu-$1-static" ;;
+	esac
+}
+
+# From the mirror and release that this machine's own apt uses (the main suite: all that is needed).
+sysroot() {
+	release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+	# shellcheck disable=SC2016 # apt's own placeholders
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $release" | head -n 1)
+	rm -rf "$2"
 	mkdir -p build
-	mmdebstrap --quiet --variant=extract --architectures=$architecture --include=$libraries \
-		"$release" "$sysroot" "deb $mirror $release main"
-	echo "$libraries" >"$sysroot/.complete"
-fi
+	mmdebstrap --quiet --variant=extract --architectures="$1" --include=$libraries \
+		"$release" "$2" "deb $mirror $release main"
+	# qemu looks here first: /dev, /run and /tmp are to be this machine's.
+	find "$2" -mindepth 1 -maxdepth 1 ! -name usr ! -name 'lib*' -exec rm -rf {} +
+	echo "$libraries" >"$2/.complete"
+}
 
-export PKG_CONFIG_LIBDIR="$sysroot/usr/lib/$triplet/pkgconfig:$sysroot/usr/share/pkgconfig"
-export PKG_CONFIG_SYSROOT_DIR="$sysroot"
-programs=
-for test in "$@"; do
-	programs="$programs $build/tests/$test"
-done
-# shellcheck disable=SC2086 # a list of files
-make BUILD=$build CC="$triplet-gcc --sysroot=$sysroot" AR=$triplet-ar CFLAGS="-O2 -g -Werror" \
-	LDFLAGS="-Wl,-rpath-link,$sysroot/usr/lib/$triplet" all $programs
+build() {
+	machine=$1
+	sysroot=$PWD/build/sysroot-$machine
+	triplet=$(triplet_of "$machine")
+	shift
+	mkdir -p "build/$machine"
+	printf '#!/bin/sh\nexec %s -L %s "$@"\n' "$(emulator_of "$machine")" "$sysroot" >"build/$machine/run"
+	chmod +x "build/$machine/run"
+	# shellcheck disable=SC2046 # a list of files
+	PKG_CONFIG_LIBDIR="$sysroot/usr/lib/$triplet/pkgconfig:$sysroot/usr/share/pkgconfig" \
+		PKG_CONFIG_SYSROOT_DIR="$sysroot" \
+		make --no-print-directory BUILD="build/$machine" CC="$triplet-gcc --sysroot=$sysroot" AR="$triplet-ar" \
+		CFLAGS="-O2 -g -Werror" LDFLAGS="-Wl,-rpath-link,$sysroot/usr/lib/$triplet" \
+		all $(printf "build/$machine/tests/%s " "$@")
+}
 
-run="qemu-arm-static -L $sysroot"
-$run $build/tidegate version
-status=0
-for program in $programs; do
-	echo "== $program"
-	$run "$program" >"$program.log" 2>&1 || status=1
-	tail -n 1 "$program.log"
-done
-exit $status
+what=$1
+shift
+case $what in
+sysroots)
+	for machine in $MACHINES; do
+		path=$PWD/build/sysroot-$machine
+		[ "$(cat "$path/.complete" 2>/dev/null)" = "$libraries" ] || sysroot "$machine" "$path"
+	done
+	;;
+test)
+	programs=
+	for machine in $MACHINES; do
+		build "$machine" "$@"
+		programs="$programs $(printf "build/$machine/tests/%s " "$@")"
+	done
+	export MACHINES
+	# shellcheck disable=SC2086 # a list of files
+	SPECS=tests/cross/machines_spec.lua tests/run.sh $programs
+	;;
+*) echo "usage: $0 sysroots | test UNIT-TEST..." >&2 && exit 64 ;;
+esac

@@ -4,13 +4,16 @@
 #
 # usage: tests/run.sh UNIT-TEST-PROGRAM...
 # TIDEGATE names the binary that the specs drive (build/tidegate). SPECS may name
-# the spec files to run instead of all of tests/spec; JOBS, how many at a time.
+# the spec files to run instead of all of tests/spec; JOBS, how many at a time;
+# RESULTS, a directory: the closing line counts what earlier runs have left there, too.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-RESULTS=$(mktemp -d) || exit 1 # what each file adds: "passed failed"
-export RESULTS
-trap 'rm -rf "$RESULTS"' EXIT
+if [ -z "${RESULTS:-}" ]; then
+	RESULTS=$(mktemp -d) || exit 1 # what each file adds: "passed failed"
+	export RESULTS
+	trap 'rm -rf "$RESULTS"' EXIT
+fi
 
 # shellcheck disable=SC2086 # a list of files
 printf '%s\n' "$@" ${SPECS:-tests/spec/*_spec.lua} | grep . |

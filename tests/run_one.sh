@@ -1,9 +1,11 @@
 #!/bin/sh
 # Runs one unit test program or one spec file for tests/run.sh: says at its end what
-# came of it, and leaves "passed failed" in a file of its own below $RESULTS.
+# came of it, and leaves "passed failed" in a file of its own below $RESULTS. What is
+# built for another machine has `run` beside it, which runs it here (tests/cross.sh).
 set -u
 
 name=$(basename "$1")
+emulator=$(dirname "$1")/../run
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 
@@ -14,7 +16,12 @@ case $name in
 	status=$?
 	;;
 *)
-	"$1" >"$log" 2>&1
+	if [ -x "$emulator" ]; then
+		name=$1
+		"$emulator" "$1" >"$log" 2>&1
+	else
+		"$1" >"$log" 2>&1
+	fi
 	status=$?
 	;;
 esac
@@ -27,7 +34,7 @@ failed=${counts#* }
 if [ -z "$counts" ] || { [ $status -ne 0 ] && [ "$failed" -eq 0 ]; }; then
 	failed=$((${failed:-0} + 1))
 fi
-echo "${passed:-0} $failed" >"$RESULTS/$name"
+echo "${passed:-0} $failed" >"$(mktemp "$RESULTS/XXXXXX")"
 
 # In one piece, as another one may end now.
 case $name:$status in

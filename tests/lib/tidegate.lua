@@ -16,9 +16,12 @@ local M = {}
 local agent = {}
 agent.__index = agent
 
-local function binary(release)
-	local path = release and os.getenv("TIDEGATE_RELEASE") or os.getenv("TIDEGATE") or "build/tidegate"
+local function existing(path)
 	return assert(uv.fs_realpath(path), path .. " is not there: run make first")
+end
+
+local function binary(release)
+	return existing(release and os.getenv("TIDEGATE_RELEASE") or os.getenv("TIDEGATE") or "build/tidegate")
 end
 
 local sanitized = {}
@@ -97,12 +100,13 @@ end
 --   arguments more of them for `tidegate run`
 --   wrap      function(argv) -> argv: to run it under something
 --   release   true: the binary of $TIDEGATE_RELEASE, which is built to be shipped
+--   machine   where it runs at first: see :move()
 --   abandon   true: the end of the spec kills it instead of stopping it
 function M.new(options)
 	local self = setmetatable({ options = options, directory = file.directory() }, agent)
-	self.binary = binary(options.release)
 	self.log_path = self.directory .. "/agent.log"
 	self.queue_path = self.directory .. "/queue.db"
+	self:move(options.machine)
 	for name, text in pairs(options.scripts or {}) do
 		self:script(name, text)
 	end
@@ -113,6 +117,21 @@ function M.new(options)
 		return ("---- agent in %s ----\n%s"):format(self.directory, cut)
 	end)
 	return self
+end
+
+--- What it has is on another machine from the next :start() on: "armhf" or "s390x", emulated (see
+-- tests/cross.sh), or nil for this one. Not the memory of the one it was on.
+function agent:move(machine)
+	local build = machine and "build/" .. machine
+	self.binary = build and existing(build .. "/tidegate") or binary(self.options.release)
+	self.emulator = build and existing(build .. "/run")
+	for _, path in ipairs(self:note_paths()) do
+		os.remove(path)
+	end
+end
+
+local function command_line(self, ...)
+	return self.emulator and { self.emulator, self.binary, ... } or { self.binary, ... }
 end
 
 --- new() and :start().
@@ -154,7 +173,8 @@ end
 
 --- Starts `tidegate run`, with more arguments if given.
 function agent:start(...)
-	local argv = { self.binary, "run", "-c", self.directory .. "/agent.lua", table.unpack(self.options.arguments or {}) }
+	local argv = command_line(self, "run", "-c", self.directory .. "/agent.lua")
+	table.move(self.options.arguments or {}, 1, #(self.options.arguments or {}), #argv + 1, argv)
 	table.move({ ... }, 1, select("#", ...), #argv + 1, argv)
 	if self.options.wrap then
 		argv = self.options.wrap(argv)
@@ -238,7 +258,7 @@ function agent:command(name, ...)
 	local out, err = self.directory .. "/command.out", self.directory .. "/command.err"
 	os.remove(out)
 	os.remove(err)
-	local process = proc.spawn({ self.binary, name, "-c", self.directory .. "/agent.lua", ... },
+	local process = proc.spawn(command_line(self, name, "-c", self.directory .. "/agent.lua", ...),
 		{ cwd = self.directory, stdout = out, stderr = err, env = environment(self) })
 	local code = process:wait()
 	return code, file.read(out), file.read(err)

@@ -1,5 +1,6 @@
 /* The agent's own clock, with boots and wall clocks as a router has them. */
 #include <string.h>
+#include <time.h>
 
 #include "clock.h"
 #include "test.h"
@@ -141,10 +142,23 @@ static void reads_the_system(void)
 	clock_read_boot(boot);
 	CHECK(strlen(boot) == 36);
 	CHECK(clock_wall_ms() > CLOCK_PLAUSIBLE_MS);
-	CHECK(clock_boot_ms() >= clock_monotonic_ms());
+	first = clock_monotonic_ms(); /* one after the other */
+	CHECK(clock_boot_ms() >= first);
 	clock_start(&clock, boot, clock_boot_ms(), NULL, 0);
 	first = clock_age_ms(&clock);
 	CHECK(first >= 1 && first < 60000 && clock_age_ms(&clock) >= first);
+}
+
+/* 2106 is where 32 bits without a sign end. Last: the time stays simulated. */
+static void goes_on_after_2106(void)
+{
+	int64_t wall_ms = INT64_C(4294967296123);
+
+	CHECK(sizeof(time_t) == 8 && sizeof((struct timespec){0}.tv_sec) == 8);
+	clock_simulate(wall_ms);
+	CHECK(clock_wall_ms() == wall_ms && (int64_t)clock_wall_s() == wall_ms / 1000);
+	clock_advance(clock_monotonic_ms() + 1000);
+	CHECK(clock_wall_ms() == wall_ms + 1000);
 }
 
 int main(void)
@@ -160,5 +174,6 @@ int main(void)
 	RUN(corrects_after_the_clock_was_put_back);
 	RUN(flags_what_it_cannot_correct);
 	RUN(reads_the_system);
+	RUN(goes_on_after_2106);
 	return test_end();
 }

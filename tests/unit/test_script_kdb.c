@@ -175,8 +175,10 @@ static void limits(void)
 	script_start(script);
 	CHECK(saw("not enough memory"));
 	memcpy(nulls, "\1\0\0\0", 4);
-	memcpy(nulls + 4, &size, 4);
-	memcpy(nulls + 10, &n, 4);
+	for (int i = 0; i < 4; i++) { /* little-endian, on whatever machine */
+		nulls[4 + i] = (char)(size >> 8 * i);
+		nulls[10 + i] = (char)(n >> 8 * i);
+	}
 	for (size_t i = 0; i < n; i++)
 		memcpy(nulls + 14 + 2 * i, "\xfc\x07", 2);
 	logged.size = 0;

@@ -78,7 +78,7 @@ static void no_memory_is_told(void)
 	struct timers timers = { 0 };
 	struct quota quota;
 
-	quota_init(&quota, "test", 100, 0);
+	quota_init(&quota, "test", 12 * sizeof(struct timer *), 0);
 	for (int i = 0; i < 8; i++) {
 		all[i] = (struct timer){ .delay_ns = 1 };
 		CHECK(timers_set(&timers, &all[i], &quota) == 0);
