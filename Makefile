@@ -55,9 +55,9 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/cli_kdb_show.c agent/cli_reload.c agent/cli_replay.c agent/cli_run.c agent/cli_status.c \
                 agent/cli_table.c agent/cli_test.c agent/clock.c agent/commands.c agent/config.c \
                 agent/config_check.c agent/config_kdb.c agent/config_lines.c agent/config_link.c agent/config_lua.c \
-                agent/config_read.c agent/config_same.c agent/config_scripts.c agent/config_tls.c \
-                agent/config_url.c agent/connection.c agent/control.c agent/custody.c agent/dead_commands.c \
-                agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c agent/forward.c \
+                agent/config_read.c agent/config_same.c agent/config_scripts.c agent/config_secrets.c \
+                agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c agent/custody.c \
+                agent/dead_commands.c agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c agent/forward.c \
                 agent/forward_lost.c agent/hangup.c agent/health.c agent/hex.c agent/histogram.c agent/history.c \
                 agent/host.c agent/http.c agent/http_health.c agent/http_library.c agent/http_metrics.c \
                 agent/http_page.c agent/json_encode.c agent/json_need.c agent/jsonl.c agent/kdb.c \
@@ -68,9 +68,9 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/log_limit.c agent/loop.c agent/losses.c agent/metrics.c agent/monitor.c agent/mqtt.c \
                 agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
                 agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/notify.c \
-                agent/pattern.c agent/peer.c agent/place.c agent/play.c agent/poison.c agent/properties.c agent/quota.c \
-                agent/receipts.c agent/recorder.c agent/recording.c agent/redelivery.c agent/reload.c \
-                agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c \
+                agent/pattern.c agent/peer.c agent/place.c agent/play.c agent/poison.c agent/privileges.c \
+                agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c \
+                agent/redelivery.c agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c \
                 agent/script.c agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c \
                 agent/service.c agent/sources.c agent/state_table.c agent/states.c agent/status.c agent/stripped.c \
                 agent/subscriptions.c agent/timers.c agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c \
@@ -79,8 +79,8 @@ STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test
 SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric \
                 test_script_mqtt test_script_state test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link \
-                test_config_same test_control test_forward test_hangup test_health test_histogram test_history \
-                test_json test_kdb_batch test_kdb_calls test_kdb_compress test_kdb_errors test_kdb_ipc \
+                test_config_same test_config_secrets test_control test_forward test_hangup test_health \
+                test_histogram test_history test_json test_kdb_batch test_kdb_calls test_kdb_compress test_kdb_errors test_kdb_ipc \
                 test_kdb_meta test_kdb_time test_library test_link test_log test_losses test_mqtt_buffer \
                 test_notify test_poison test_properties test_quota test_receipts test_recording test_redelivery \
                 test_retry test_sources test_timers test_topic test_value

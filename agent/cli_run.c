@@ -7,6 +7,7 @@
 #include "config.h"
 #include "log.h"
 #include "mqtt.h"
+#include "privileges.h"
 #include "run.h"
 #include "script.h"
 #include "store.h"
@@ -61,17 +62,69 @@ static void check_script(const struct config *config, const char *path, struct p
 		problems_add(problems, "%s", err);
 }
 
+/* As root: becomes the user that the configuration names. Then it is read anew, as that user, so
+ * that `check`, the start and every reload find the same. 0, or -1 with problems added. */
+static int become_user(const char *path, bool *became, struct problems *problems)
+{
+	struct config *config = geteuid() == 0 ? config_glance(path, problems) : NULL;
+	char err[256];
+	int result;
+
+	*became = false;
+	if (geteuid() != 0)
+		return 0;
+	if (!config)
+		return -1;
+	if (config->user && !privileges_user_exists(config->user)) { /* that is among the problems */
+		config_free(config);
+		return -1;
+	}
+	problems_release(problems); /* they may be others for the user */
+	result = privileges_drop(config->user, err, sizeof err);
+	*became = result > 0;
+	if (result < 0)
+		problems_add(problems, "%s: user: %s", path, err);
+	config_free(config);
+	return result < 0 ? -1 : 0;
+}
+
+/* As whom `run` would. */
+static struct config *load(const char *path, bool *became, struct problems *problems)
+{
+	struct config *config;
+	char name[PRIVILEGES_NAME];
+
+	if (become_user(path, became, problems) < 0)
+		return NULL;
+	config = config_load(path, check_script, problems);
+	privileges_name(geteuid(), name);
+	if (!config && *became)
+		problems_add(problems, "%s: this is how it is for user %s, which root becomes to run it "
+		                       "(`user` in agent.lua says another)", path, name);
+	return config;
+}
+
 static int run_once(const struct options *options)
 {
 	struct problems problems = {0};
-	struct config *config = config_load(cli_config_path(options), check_script, &problems);
+	bool became;
+	struct config *config = load(cli_config_path(options), &became, &problems);
+	char name[PRIVILEGES_NAME];
 	int status = CLI_CONFIG;
 
 	log_setup(LOG_LEVEL_INFO, LOG_TARGET_STDERR); /* until the configuration says where to */
 	for (size_t i = 0; i < problems.n; i++)
 		log_error("config", "%s", problems.lines[i]);
 	if (config)
-		status = run_agent(config, &(struct run_options){.verbose = options->verbose, .record = options->record});
+		log_setup(config->log_level, config->log_target);
+	privileges_name(geteuid(), name);
+	if (became)
+		log_info("agent", "started as root, goes on as user=%s", name);
+	for (size_t i = 0; config && i < config->warnings.n; i++)
+		log_warn("config", "%s", config->warnings.lines[i]);
+	if (config)
+		status = run_agent(config, &(struct run_options){.verbose = options->verbose,
+		                                                 .record = options->record});
 	problems_release(&problems);
 	config_free(config);
 	return status;
@@ -97,11 +150,13 @@ int cli_check(const struct options *options)
 {
 	const char *path = cli_config_path(options);
 	struct problems problems = {0};
-	struct config *config = config_load(path, check_script, &problems);
+	bool became;
+	struct config *config = load(path, &became, &problems);
 	int status = CLI_CONFIG;
 
 	cli_print_problems(&problems);
 	if (config) {
+		cli_print_problems(&config->warnings);
 		printf("%s: ok (%zu link%s, %zu script%s)\n", path, config->n_links, config->n_links == 1 ? "" : "s",
 		       config->n_scripts, config->n_scripts == 1 ? "" : "s");
 		status = cli_flush();

@@ -19,6 +19,7 @@
 
 #include "clock.h"
 #include "config_read.h"
+#include "privileges.h"
 #include "quota.h"
 #include "topic.h"
 
@@ -95,6 +96,18 @@ static void read_name(struct reader *reader, const struct field *field, void *ta
 		reader_problem(reader, "%s", problem);
 }
 
+/* Only root can become somebody, so only root is told that there is no such user. */
+static void read_user(struct reader *reader, const struct field *field, void *target)
+{
+	const char *user = reader_copy(reader, target);
+
+	(void)field;
+	if (user && !*user)
+		reader_problem(reader, "is empty");
+	else if (user && geteuid() == 0 && !reader->elsewhere && !privileges_user_exists(user))
+		reader_problem(reader, "there is no user \"%.60s\" on this machine", user);
+}
+
 static void read_memory(struct reader *reader, const struct field *field, void *target)
 {
 	int64_t bytes = 0;
@@ -164,6 +177,7 @@ static const struct field log_fields[] = {
 };
 static const struct field config_fields[] = {
 	{.key = "name", .read = read_name, AT(name)},
+	{.key = "user", .read = read_user, AT(user)},
 	{.key = "links", .read = read_later},
 	{.key = "scripts", .read = read_later},
 	{.key = "store", .read = read_table, .fields = store_fields},
@@ -290,6 +304,20 @@ static void read_links(struct reader *reader, struct config *config)
 	imply_default(config, LINK_KDB);
 }
 
+/* The database cannot be written: most often, an agent that ran as root has made it. */
+static void tell_owner(struct reader *reader, const char *path, uid_t owner)
+{
+	char owns[PRIVILEGES_NAME], runs[PRIVILEGES_NAME];
+
+	if (owner == geteuid()) {
+		reader_problem(reader, "%s cannot be written: %s", path, strerror(errno));
+		return;
+	}
+	privileges_name(owner, owns);
+	privileges_name(geteuid(), runs);
+	reader_problem(reader, "%s belongs to %s, and %s may not write it: chown %s %s*", path, owns, runs, runs, path);
+}
+
 /* The database's directory must be there: the agent does not make it. */
 static void check_store(struct reader *reader, const struct config *config)
 {
@@ -309,6 +337,8 @@ static void check_store(struct reader *reader, const struct config *config)
 		reader_problem(reader, "directory %s cannot be written: %s", directory, strerror(errno));
 	else if (stat(config->store_path, &st) == 0 && S_ISDIR(st.st_mode))
 		reader_problem(reader, "%s is a directory, expected a file", config->store_path);
+	else if (access(config->store_path, F_OK) == 0 && access(config->store_path, R_OK | W_OK) != 0)
+		tell_owner(reader, config->store_path, st.st_uid);
 	free(directory);
 }
 
@@ -352,8 +382,6 @@ struct loading {
 	struct reader reader;
 	struct config *config;
 	struct quota quota; /* of the throwaway state */
-	const char *source;
-	size_t size;
 	struct lines *lines;
 	bool is_table; /* what the file returned */
 };
@@ -364,9 +392,9 @@ static int l_load(lua_State *L)
 	struct reader *reader = &loading->reader;
 
 	luaL_checkstack(L, 60, NULL);
-	if (config_state_run(reader, &loading->quota, loading->source, loading->size) != 0)
+	if (config_state_run(reader, &loading->quota, reader->source, reader->source_size) != 0)
 		return 0;
-	loading->lines = lines_open(loading->source);
+	loading->lines = lines_open(reader->source);
 	if (!loading->lines)
 		return luaL_error(L, "out of memory");
 	reader->lines = loading->lines;
@@ -432,16 +460,17 @@ static struct config *load_file(const char *path, const char *name, config_scrip
 	                                  .room = TEXTS_MAX,
 	                          }};
 	size_t known = problems->n;
-	char *source = read_source(path, &loading.size);
+	char *source = read_source(path, &loading.reader.source_size);
 
 	if (!source) {
 		problems_add(problems, "%s: cannot be read: %s", path, strerror(errno));
 		return NULL;
 	}
-	loading.source = source;
+	loading.reader.source = source;
 	loading.config = calloc(1, sizeof *loading.config);
 	if (loading.config && set_defaults(loading.config, path) == 0) {
 		loading.reader.directory = loading.config->directory;
+		loading.reader.warnings = &loading.config->warnings;
 		load(&loading);
 		ask_about_scripts(&loading, check);
 	} else {
@@ -496,6 +525,8 @@ void config_free(struct config *config)
 	free(config->path);
 	free(config->directory);
 	free(config->name);
+	free(config->user);
+	problems_release(&config->warnings);
 	free(config->store_path);
 	free(config->http);
 	free(config->control);

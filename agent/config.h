@@ -138,10 +138,21 @@ struct link_config {
 	size_t bytes; /* what all of this takes, about */
 };
 
+/* A growing list of problems, one line of text each. After a thousand it only says
+ * that there are more: nobody reads them, and a script's could be without end. */
+struct problems {
+	char **lines;
+	size_t n;
+};
+enum { PROBLEMS_MAX = 1000 };
+void problems_add(struct problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void problems_release(struct problems *problems);
+
 struct config {
 	char *path;      /* the file this came from */
 	char *directory; /* its directory; relative paths start there */
 	char *name;      /* of this gateway */
+	char *user;      /* whom the agent becomes when root starts it; NULL: see agent/privileges.h */
 	struct link_config *links;
 	size_t n_links;
 	char **scripts;  /* paths that exist, patterns expanded, in order */
@@ -156,17 +167,8 @@ struct config {
 	char *control;       /* socket path; NULL: none */
 	enum log_level log_level;
 	enum log_target log_target;
+	struct problems warnings; /* what may be wrong with it */
 };
-
-/* A growing list of problems, one line of text each. After a thousand it only says
- * that there are more: nobody reads them, and a script's could be without end. */
-struct problems {
-	char **lines;
-	size_t n;
-};
-enum { PROBLEMS_MAX = 1000 };
-void problems_add(struct problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void problems_release(struct problems *problems);
 
 /* Adds what is wrong inside one script; `config` may be incomplete. */
 typedef void config_script_check(const struct config *config, const char *script, struct problems *problems);

@@ -154,7 +154,7 @@ static const struct field tls_fields[] = {
 	{.key = "ca", .read = read_file, AT(ca)},
 	{.key = "capath", .read = read_file, AT(capath), .min = FILE_IS_DIRECTORY},
 	{.key = "cert", .read = read_file, AT(cert)},
-	{.key = "key", .read = read_file, AT(key)},
+	{.key = "key", .read = read_key_file, AT(key)},
 	{.key = "key_password", .read = read_secret, AT(key_password)},
 	{.key = "ciphers", .read = read_string, AT(ciphers)},
 	{.key = "version", .read = read_tls_version, AT(version), .choices = tls_versions},
@@ -278,6 +278,7 @@ static bool read_url(struct reader *reader, struct link_config *link)
 		reader_problem(reader, "contains a NUL byte");
 		return true;
 	}
+	secrets_check_address(reader);
 	return add_url(reader, text, link);
 }
 
@@ -387,6 +388,8 @@ static void read_socks5(struct reader *reader, struct link_config *link)
 	free(text);
 	if (!link->socks5.host)
 		reader_problem(reader, "%s, as in \"socks5://proxy:1080\"", err);
+	else if (link->socks5.password)
+		secrets_check_address(reader);
 }
 
 /* Calls `read` with the value of `key`, nil included, on top of the stack. */

@@ -56,8 +56,10 @@ static int l_env(lua_State *L)
 	const char *value = getenv(luaL_checkstring(L, 1));
 
 	lua_settop(L, 2);
-	if (value)
+	if (value) {
 		lua_pushstring(L, value);
+		secrets_from_environment(L);
+	}
 	return 1;
 }
 
@@ -90,25 +92,32 @@ close:
 	return (long)size;
 }
 
+/* `path`, or `path` seen from the configuration's directory, on top of the stack. */
+static const char *push_resolved(lua_State *L, struct reader *reader, const char *path)
+{
+	if (*path == '/' || !reader->directory || strcmp(reader->directory, ".") == 0)
+		return lua_pushstring(L, path);
+	return lua_pushfstring(L, "%s/%s", reader->directory, path);
+}
+
 /* file(path): its contents without blanks around them. One that cannot be read
  * is a problem, and an empty text so that evaluation can go on. */
 static int l_file(lua_State *L)
 {
 	struct reader *reader = reader_of(L);
-	const char *given = luaL_checkstring(L, 1);
+	const char *path = push_resolved(L, reader, luaL_checkstring(L, 1));
 	char data[SECRET_MAX];
-	char *path = reader_resolve(reader, given);
-	long size = path ? config_file_read(path, data, sizeof data) : -1;
+	long size = config_file_read(path, data, sizeof data);
 
-	if (path && size < 0 && !reader->elsewhere)
+	if (size < 0 && !reader->elsewhere)
 		reader_problem_at(reader, current_line(L), "file: cannot read %s: %s", path, strerror(errno));
-	free(path);
 	const char *start = data, *end = data + (size > 0 ? size : 0);
 	while (end > start && isspace((unsigned char)end[-1]))
 		end--;
 	while (start < end && isspace((unsigned char)*start))
 		start++;
 	lua_pushlstring(L, start, (size_t)(end - start));
+	secrets_from_file(reader, path, current_line(L));
 	return 1;
 }
 
@@ -166,6 +175,7 @@ static void fill(lua_State *L, struct reader *reader)
 		lua_pop(L, 1);
 	}
 	sandbox_bound(L);
+	secrets_begin(L);
 	lua_pushglobaltable(L);
 	add_function(L, "env", l_env, reader);
 	add_function(L, "file", l_file, reader);

@@ -21,31 +21,36 @@
 #include "nearest.h"
 #include "topic.h"
 
-__attribute__((format(printf, 3, 0)))
-static void problem_va(struct reader *reader, int line, const char *format, va_list args)
+__attribute__((format(printf, 4, 0)))
+static void add_va(struct reader *reader, struct problems *problems, int line, const char *format, va_list args)
 {
+	const char *colon = *reader->path ? ": " : "", *word = problems == reader->warnings ? "warning: " : "";
 	char *text = NULL;
-	const char *colon = *reader->path ? ": " : "";
 
-	reader->failed = true;
 	if (vasprintf(&text, format, args) < 0)
 		return;
 	if (!reader->file)
-		problems_add(reader->problems, "%s%s%s", reader->path, colon, text);
+		problems_add(problems, "%s%s%s%s", word, reader->path, colon, text);
 	else if (line == 0)
-		problems_add(reader->problems, "%s: %s%s%s", reader->file, reader->path, colon, text);
+		problems_add(problems, "%s: %s%s%s%s", reader->file, word, reader->path, colon, text);
 	else
-		problems_add(reader->problems, "%s:%d: %s%s%s", reader->file, line, reader->path, colon, text);
+		problems_add(problems, "%s:%d: %s%s%s%s", reader->file, line, word, reader->path, colon, text);
 	free(text);
+}
+
+/* Where the value is that is being read; 0 if there are too many problems: finding it takes time. */
+static int line_of(const struct reader *reader, const struct problems *problems)
+{
+	return reader->lines && problems->n <= PROBLEMS_MAX ? lines_find(reader->lines, reader->path) : 0;
 }
 
 void reader_problem(struct reader *reader, const char *format, ...)
 {
-	bool known = reader->lines && reader->problems->n <= PROBLEMS_MAX; /* finding it takes time */
 	va_list args;
 
+	reader->failed = true;
 	va_start(args, format);
-	problem_va(reader, known ? lines_find(reader->lines, reader->path) : 0, format, args);
+	add_va(reader, reader->problems, line_of(reader, reader->problems), format, args);
 	va_end(args);
 }
 
@@ -53,8 +58,31 @@ void reader_problem_at(struct reader *reader, int line, const char *format, ...)
 {
 	va_list args;
 
+	reader->failed = true;
 	va_start(args, format);
-	problem_va(reader, line, format, args);
+	add_va(reader, reader->problems, line, format, args);
+	va_end(args);
+}
+
+void reader_warning(struct reader *reader, const char *format, ...)
+{
+	va_list args;
+
+	if (!reader->warnings)
+		return;
+	va_start(args, format);
+	add_va(reader, reader->warnings, line_of(reader, reader->warnings), format, args);
+	va_end(args);
+}
+
+void reader_warning_at(struct reader *reader, int line, const char *format, ...)
+{
+	va_list args;
+
+	if (!reader->warnings)
+		return;
+	va_start(args, format);
+	add_va(reader, reader->warnings, line, format, args);
 	va_end(args);
 }
 
@@ -448,12 +476,6 @@ char *reader_copy(struct reader *reader, char **target)
 	free(*target);
 	*target = copy;
 	return *target;
-}
-
-void read_secret(struct reader *reader, const struct field *field, void *target)
-{
-	(void)field;
-	reader_copy(reader, target);
 }
 
 void read_string(struct reader *reader, const struct field *field, void *target)

@@ -17,7 +17,10 @@ struct quota;
 struct reader {
 	struct lua_State *L;
 	struct problems *problems;
+	struct problems *warnings; /* NULL: nobody wants them */
 	const char *file;          /* NULL: the table is a script's, not a file's */
+	const char *source;        /* what stands in it */
+	size_t source_size;
 	const char *gateway;       /* its name, where that is not the file's business; or NULL */
 	const char *directory;     /* where relative paths start; NULL: the working directory */
 	const struct lines *lines; /* NULL: not known */
@@ -48,6 +51,10 @@ struct field {
 void reader_problem(struct reader *reader, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same at a line that is known. */
 void reader_problem_at(struct reader *reader, int line, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* What may be wrong, and is no reason to refuse anything. */
+void reader_warning(struct reader *reader, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void reader_warning_at(struct reader *reader, int line, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* "expected WHAT, got a string": only the type of the value is told. */
 void reader_expected(struct reader *reader, const char *what);
@@ -84,7 +91,6 @@ void read_duration(struct reader *reader, const struct field *field, void *targe
 void read_size(struct reader *reader, const struct field *field, void *target);     /* int64_t, bytes */
 void read_choice(struct reader *reader, const struct field *field, void *target);   /* int or an enum */
 void read_string(struct reader *reader, const struct field *field, void *target);   /* char *, not empty */
-void read_secret(struct reader *reader, const struct field *field, void *target);   /* char *, may be empty */
 void read_text(struct reader *reader, const struct field *field, void *target);     /* char *, MQTT's UTF-8 */
 void read_path(struct reader *reader, const struct field *field, void *target);     /* char *, made absolute */
 void read_file(struct reader *reader, const struct field *field, void *target);     /* the same; must be readable */
@@ -101,6 +107,16 @@ char *reader_copy(struct reader *reader, char **target);
 
 /* `path` seen from the configuration's directory, malloc'd; NULL after a problem. */
 char *reader_resolve(struct reader *reader, const char *path);
+
+/* config_secrets.c: whether everyone may read the file that a secret comes from. */
+void read_secret(struct reader *reader, const struct field *field, void *target);   /* char *, may be empty */
+void read_key_file(struct reader *reader, const struct field *field, void *target); /* read_file() */
+/* Of the password in the URL or address on top of the stack, if there is one. */
+void secrets_check_address(struct reader *reader);
+/* Before the source is evaluated; then what env() and file() leave on top of the stack. */
+void secrets_begin(struct lua_State *L);
+void secrets_from_environment(struct lua_State *L);
+void secrets_from_file(struct reader *reader, const char *path, int line);
 
 /* config_url.c. Both: 0, or -1 with `err` saying what was expected; they show
  * nothing of a text that may hold a password. On failure *url is released.

@@ -76,6 +76,7 @@ static void keep_what_cannot_change(struct reloading *reloading)
 	struct config *old = reloading->agent->config, *fresh = reloading->config;
 
 	keep_text(reloading, "name", &fresh->name, &old->name);
+	keep_text(reloading, "user", &fresh->user, &old->user);
 	keep_text(reloading, "store.path", &fresh->store_path, &old->store_path);
 	keep_text(reloading, "control", &fresh->control, &old->control);
 	keep_text(reloading, "http", &fresh->http, &old->http);
@@ -302,6 +303,8 @@ static const char *load_and_apply(struct reloading *reloading)
 	problems_release(&problems);
 	if (!reloading->config)
 		return "the configuration is wrong: nothing is changed";
+	for (size_t i = 0; i < reloading->config->warnings.n; i++)
+		log_warn("config", "%s", reloading->config->warnings.lines[i]);
 	apply(reloading);
 	config_free(reloading->config);
 	if (reloading->changes == 0)

@@ -25,6 +25,7 @@
 #include "metrics.h"
 #include "monitor.h"
 #include "mqtt.h"
+#include "privileges.h"
 #include "queue.h"
 #include "recorder.h"
 #include "reload.h"
@@ -386,6 +387,8 @@ int run_agent(struct config *config, const struct run_options *options)
 	int status;
 
 	log_setup(options->verbose ? LOG_LEVEL_DEBUG : config->log_level, config->log_target);
+	if (!rehearsal)
+		privileges_settle(config->user);
 	tell_of_strictness(config);
 	mqtt_setup();
 	agent.metrics = metrics_open();

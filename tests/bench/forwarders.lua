@@ -28,6 +28,7 @@ end
 
 local AGENT = [[
 return {
+	user = "root",
 	name = "bench",
 	links = {
 		field = { url = "mqtt://127.0.0.1:%d", subscribe = { "bench/#" }, reconnect = { min = "100ms", max = "1s" } },

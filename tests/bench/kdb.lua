@@ -34,6 +34,7 @@ M.directory = nil
 
 local AGENT = [[
 return {
+	user = "root",
 	name = "gw",
 	links = {
 		hist = { url = "kdb://127.0.0.1:%d", batch = { rows = %d, bytes = "1MB" }, reconnect = { min = "50ms", max = "50ms" },

@@ -37,6 +37,7 @@ end
 
 local AGENT = [[
 return {
+	user = "root",
 	name = "bench",
 	links = {
 		field = { url = "mqtt://127.0.0.1:%d", subscribe = { "in/#" } },

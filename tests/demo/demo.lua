@@ -27,6 +27,7 @@ local function start_agent()
 		stderr = demo.log,
 		env = {
 			TIDEGATE_NAME = "demo",
+			TIDEGATE_USER = "root", -- who started it, in a directory of his
 			TIDEGATE_FIELD = "mqtt://127.0.0.1:" .. demo.field.port,
 			TIDEGATE_CORE = "mqtt://127.0.0.1:" .. demo.uplink.port,
 			TIDEGATE_SCRIPTS = "scripts/examples/forward.lua",

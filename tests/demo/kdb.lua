@@ -18,6 +18,7 @@ local LINE = 1000000 -- bits a second
 
 local CONFIG = [[
 return {
+	user = "root",
 	name = "demo",
 	links = {
 		field = { url = env("FIELD"), subscribe = { "sensors/#" } },

@@ -51,10 +51,17 @@ local function serialize(value, indent)
 	return "{\n" .. table.concat(lines) .. indent .. "}"
 end
 
+--- The text of an agent.lua, on the same lines, with which root stays root: it would become the user
+-- that an installed package has made.
+function M.as_root(text)
+	return (text:gsub("^return {", 'return { user = "root",'))
+end
+
 -- Quick reconnects and the files in the fresh directory, unless the spec says
 -- otherwise.
 local function with_defaults(self, config)
-	local whole = { name = "gw", store = { path = self.directory .. "/queue.db" } }
+	local whole = { name = "gw", user = uv.getuid() == 0 and "root" or nil,
+		store = { path = self.directory .. "/queue.db" } }
 	for key, value in pairs(config) do
 		whole[key] = value
 	end

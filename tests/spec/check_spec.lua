@@ -2,6 +2,7 @@
 -- exit status that scripts and service managers expect.
 local file = require "lib.file"
 local proc = require "lib.proc"
+local tidegate = require "lib.tidegate"
 local uv = require "luv"
 
 local binary = assert(uv.fs_realpath(os.getenv("TIDEGATE") or "build/tidegate"), "run make first")
@@ -21,7 +22,7 @@ end
 local function directory_with(files)
 	local directory = file.directory()
 	for name, text in pairs(files) do
-		file.write(directory .. "/" .. name, text)
+		file.write(directory .. "/" .. name, tidegate.as_root(text))
 	end
 	return directory
 end

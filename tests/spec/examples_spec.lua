@@ -18,7 +18,7 @@ describe("agent.lua.example", function()
 		file.write(directory .. "/scripts/forward.lua", example("forward.lua"))
 		local out = directory .. "/out"
 		local check = proc.spawn({ binary, "check" }, { cwd = directory, stdout = out,
-			env = { TIDEGATE_STORE = directory .. "/queue.db" } })
+			env = { TIDEGATE_STORE = directory .. "/queue.db", TIDEGATE_USER = "root" } })
 		local code = check:wait()
 		assert.equal("agent.lua: ok (2 links, 1 script)\n", file.read(out))
 		assert.equal(0, code)
