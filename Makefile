@@ -70,8 +70,8 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/notify.c \
                 agent/pattern.c agent/peer.c agent/place.c agent/play.c agent/poison.c agent/privileges.c \
                 agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c \
-                agent/redelivery.c agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c agent/sandbox.c \
-                agent/script.c agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c \
+                agent/redelivery.c agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c \
+                agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c \
                 agent/service.c agent/sources.c agent/state_table.c agent/states.c agent/status.c agent/stripped.c \
                 agent/subscriptions.c agent/timers.c agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c \
                 agent/value.c agent/value_run.c
@@ -80,8 +80,8 @@ SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_s
                 test_script_mqtt test_script_state test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link \
                 test_config_same test_config_secrets test_control test_forward test_hangup test_health \
-                test_histogram test_history test_json test_kdb_batch test_kdb_calls test_kdb_compress test_kdb_errors test_kdb_ipc \
-                test_kdb_meta test_kdb_time test_library test_link test_log test_losses test_mqtt_buffer \
+                test_histogram test_history test_json test_kdb_batch test_kdb_calls test_kdb_compress test_kdb_errors \
+                test_kdb_ipc test_kdb_meta test_kdb_time test_library test_link test_log test_losses test_mqtt_buffer \
                 test_notify test_poison test_properties test_quota test_receipts test_recording test_redelivery \
                 test_retry test_sources test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
