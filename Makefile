@@ -67,7 +67,7 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/kdb_socket.c agent/kdb_time.c agent/kdb_value.c agent/library.c agent/link.c agent/log.c \
                 agent/log_limit.c agent/loop.c agent/losses.c agent/metrics.c agent/monitor.c agent/mqtt.c \
                 agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
-                agent/mqtt_reasons.c agent/mqtt_socket.c agent/nearest.c agent/network.c agent/notify.c \
+                agent/mqtt_reasons.c agent/mqtt_socket.c agent/mqtt_tls.c agent/nearest.c agent/network.c agent/notify.c \
                 agent/pattern.c agent/peer.c agent/place.c agent/play.c agent/poison.c agent/privileges.c \
                 agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c \
                 agent/redelivery.c agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c \

@@ -62,7 +62,7 @@ static void explain(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 		snprintf(err, err_size, "%s", mqtt->problem);
 	else if (mqtt->log[0])
 		snprintf(err, err_size, "%s", mqtt->log);
-	else
+	else if (mqtt->greeted || !mqtt->url->tls || !mqtt_tls_explain_end(mqtt->handle, rc, err, err_size))
 		mqtt_explain(rc, err, err_size);
 }
 
@@ -82,9 +82,8 @@ static void on_log(struct mosquitto *handle, void *arg, int level, const char *t
 	struct mqtt *mqtt = arg;
 	const char *found = NULL;
 
-	(void)handle;
 	if (!mqtt->greeted && (level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING))
-		snprintf(mqtt->log, sizeof mqtt->log, "%s", text);
+		mqtt_tls_explain(handle, text, mqtt->log, sizeof mqtt->log);
 	else if ((found = strstr(text, publish)) != NULL)
 		mqtt->dup = found[sizeof publish - 1] == '1';
 	/* A handle that has the message already would keep both, and deliver a wrong one when the packet id is used

@@ -20,6 +20,11 @@ int mqtt_discard_session(const struct link_config *config, const struct url *url
 void mqtt_explain(int rc, char *err, size_t err_size);
 bool mqtt_was_closed(int rc); /* by the broker, or whoever speaks for it; errno likewise */
 
+/* What a line of the library's log says about TLS, called from where it is logged. */
+void mqtt_tls_explain(struct mosquitto *handle, const char *text, char *out, size_t size);
+/* Before the broker's greeting, over TLS: what it means that the connection has ended; false if it has not. */
+bool mqtt_tls_explain_end(struct mosquitto *handle, int rc, char *out, size_t size);
+
 /* What MQTT 5's reason codes mean: in a PUBACK or PUBREC; and in a DISCONNECT, whether it can be
  * for what the broker thinks of a packet, rather than for itself. */
 enum refusal mqtt_kind_of_refusal(int reason_code);
