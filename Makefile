@@ -11,6 +11,7 @@ CC          = gcc
 AR          = ar
 PKG_CONFIG  = pkg-config
 INSTALL     = install
+ZSH_COMPLETIONS = $(PREFIX)/share/zsh/site-functions
 CFLAGS      = -O2 -g
 SANITIZE    = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
@@ -46,36 +47,36 @@ UPLOT        = $(if $(wildcard agent/page/uplot/LICENSE),agent/page/uplot,build/
 # ---- what is built of what ----
 
 STORE_SOURCES = store/cell.c store/check.c store/dead.c store/entry.c store/flight.c store/forest.c store/image.c \
-                store/lane.c store/ledger.c store/notes.c store/quarantine.c store/queue.c store/rows.c \
-                store/salvage.c store/schema.c store/state.c store/store.c
-AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_kdb.c \
-                agent/api_metric.c agent/api_mqtt.c agent/api_options.c agent/api_properties.c \
-                agent/api_rehearsal.c agent/api_state.c agent/api_timer.c agent/attempt.c agent/buffer.c \
-                agent/cli_client.c agent/cli_dead.c agent/cli_kdb.c agent/cli_kdb_decode.c agent/cli_kdb_listen.c \
-                agent/cli_kdb_show.c agent/cli_reload.c agent/cli_replay.c agent/cli_run.c agent/cli_status.c \
-                agent/cli_table.c agent/cli_test.c agent/clock.c agent/commands.c agent/config.c \
-                agent/config_check.c agent/config_kdb.c agent/config_lines.c agent/config_link.c agent/config_lua.c \
-                agent/config_read.c agent/config_same.c agent/config_scripts.c agent/config_secrets.c \
-                agent/config_tls.c agent/config_url.c agent/connection.c agent/control.c agent/custody.c \
-                agent/dead_commands.c agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c agent/forward.c \
-                agent/forward_lost.c agent/hangup.c agent/health.c agent/hex.c agent/histogram.c agent/history.c \
+                store/lane.c store/ledger.c store/look.c store/notes.c store/purge.c store/quarantine.c \
+                store/queue.c store/rows.c store/salvage.c store/schema.c store/state.c store/still.c store/store.c
+AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.c agent/api_kdb.c agent/api_metric.c \
+                agent/api_mqtt.c agent/api_options.c agent/api_properties.c agent/api_rehearsal.c agent/api_state.c \
+                agent/api_timer.c agent/attempt.c agent/buffer.c agent/cli_ask.c agent/cli_client.c agent/cli_dead.c \
+                agent/cli_kdb.c agent/cli_kdb_decode.c agent/cli_kdb_listen.c agent/cli_kdb_show.c agent/cli_queue.c \
+                agent/cli_reload.c agent/cli_replay.c agent/cli_run.c agent/cli_status.c agent/cli_table.c \
+                agent/cli_test.c agent/clock.c agent/commands.c agent/config.c agent/config_check.c \
+                agent/config_kdb.c agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c \
+                agent/config_same.c agent/config_scripts.c agent/config_secrets.c agent/config_tls.c \
+                agent/config_url.c agent/connection.c agent/control.c agent/custody.c agent/dead_commands.c \
+                agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c agent/forward.c agent/forward_lost.c \
+                agent/forward_purge.c agent/hangup.c agent/health.c agent/hex.c agent/histogram.c agent/history.c \
                 agent/host.c agent/http.c agent/http_health.c agent/http_library.c agent/http_metrics.c \
-                agent/http_page.c agent/json_encode.c agent/json_need.c agent/jsonl.c agent/kdb.c \
-                agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c \
-                agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c \
-                agent/kdb_meta.c agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c \
-                agent/kdb_socket.c agent/kdb_time.c agent/kdb_value.c agent/library.c agent/link.c agent/log.c \
-                agent/log_limit.c agent/loop.c agent/losses.c agent/metrics.c agent/monitor.c agent/mqtt.c \
-                agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c \
-                agent/mqtt_reasons.c agent/mqtt_socket.c agent/mqtt_tls.c agent/nearest.c agent/network.c agent/notify.c \
-                agent/pattern.c agent/peer.c agent/place.c agent/play.c agent/poison.c agent/privileges.c \
-                agent/properties.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c \
-                agent/redelivery.c agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c agent/run.c \
-                agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c agent/script_state.c agent/scripts.c \
-                agent/service.c agent/sources.c agent/state_table.c agent/states.c agent/status.c agent/stripped.c \
-                agent/subscriptions.c agent/timers.c agent/topic.c agent/transcript.c agent/upkeep.c agent/utf8.c \
-                agent/value.c agent/value_run.c
-STORE_TESTS   = test_check test_dead test_ledger test_quarantine test_queue test_salvage test_state test_store
+                agent/http_page.c agent/json_encode.c agent/json_need.c agent/jsonl.c agent/kdb.c agent/kdb_access.c \
+                agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c agent/kdb_compress.c \
+                agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c \
+                agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c agent/kdb_socket.c \
+                agent/kdb_time.c agent/kdb_value.c agent/library.c agent/link.c agent/log.c agent/log_limit.c \
+                agent/loop.c agent/losses.c agent/metrics.c agent/monitor.c agent/mqtt.c agent/mqtt_buffer.c \
+                agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c agent/mqtt_reasons.c \
+                agent/mqtt_socket.c agent/mqtt_tls.c agent/nearest.c agent/network.c agent/notify.c agent/pattern.c \
+                agent/peer.c agent/place.c agent/play.c agent/poison.c agent/privileges.c agent/properties.c \
+                agent/queue_commands.c agent/queue_purge.c agent/quota.c agent/receipts.c agent/recorder.c \
+                agent/recording.c agent/redelivery.c agent/reload.c agent/report.c agent/retry.c agent/route.c \
+                agent/row_text.c agent/run.c agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c \
+                agent/script_state.c agent/scripts.c agent/service.c agent/sources.c agent/state_table.c \
+                agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c agent/topic.c \
+                agent/transcript.c agent/upkeep.c agent/utf8.c agent/value.c agent/value_run.c
+STORE_TESTS   = test_check test_dead test_ledger test_look test_quarantine test_queue test_salvage test_state test_store
 SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric \
                 test_script_mqtt test_script_state test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link \
@@ -144,12 +145,13 @@ install: all ## into $(DESTDIR)$(PREFIX)
 		$(DESTDIR)$(PREFIX)/share/tidegate/testing/tidegate $(DESTDIR)$(PREFIX)/share/tidegate/kdb \
 		$(DESTDIR)$(PREFIX)/share/tidegate/prometheus
 	$(INSTALL) -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(ZSH_COMPLETIONS)
 	$(INSTALL) -m 755 $(BUILD)/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
 	$(INSTALL) -m 644 docs/man/tidegate.1 $(DESTDIR)$(PREFIX)/share/man/man1/tidegate.1
 	$(INSTALL) -m 644 docs/man/tidegate.lua.5 $(DESTDIR)$(PREFIX)/share/man/man5/tidegate.lua.5
 	$(INSTALL) -m 644 packaging/completion/tidegate.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/tidegate
+	$(INSTALL) -m 644 packaging/completion/_tidegate $(DESTDIR)$(ZSH_COMPLETIONS)/_tidegate
 	$(INSTALL) -m 644 agent.lua.example $(DESTDIR)$(PREFIX)/share/tidegate/agent.lua.example
 	$(INSTALL) -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/tidegate/examples
 	$(INSTALL) -m 644 $(LIBRARY) $(DESTDIR)$(PREFIX)/share/tidegate/scripts/lib/rules
@@ -239,9 +241,10 @@ $(DAMAGED_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(STORE_SOURCES) Makefile
 		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
 
 # With a tiny read-ahead, so that every path between memory and disk is taken.
-$(BUILD)/tests/test_queue: tests/unit/test_queue.c $(STORE_SOURCES) Makefile
+$(BUILD)/tests/test_look $(BUILD)/tests/test_queue: $(BUILD)/tests/%: tests/unit/%.c $(STORE_SOURCES) Makefile
 	@mkdir -p $(@D)
-	$(COMPILE) -Itests/unit -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=200 -DQUEUE_FLIGHT_MAX=512 $(LDFLAGS) \
+	$(COMPILE) -Itests/unit -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=200 -DQUEUE_FLIGHT_MAX=512 \
+		-DLOCK_WAIT_MS=300 $(LDFLAGS) \
 		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
 
 # With little room, so that something must always make room.

@@ -124,7 +124,9 @@ const char *answer_data(struct answer *answer, size_t *size)
 		if (!answer->command->next(answer->arg, answer->state, answer) || answer->err[0])
 			finish(answer);
 	*size = answer->lines.size - answer->taken;
-	return *size > 0 ? answer->lines.data + answer->taken : NULL;
+	if (*size > 0)
+		return answer->lines.data + answer->taken;
+	return answer->paused ? "" : NULL;
 }
 
 void answer_taken(struct answer *answer, size_t size)

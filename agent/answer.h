@@ -38,8 +38,8 @@ void answer_close(struct answer *answer);
 /* The command that is answered, or NULL: there is none of that name. */
 const struct answer_command *answer_command(const struct answer *answer);
 
-/* What waits to leave, whole lines; the next piece is made if nothing does. NULL:
- * all has left. Valid until the next call. */
+/* What waits to leave, whole lines; the next piece is made if nothing does. Nothing, if the
+ * command wants another turn first. NULL: all has left. Valid until the next call. */
 const char *answer_data(struct answer *answer, size_t *size);
 void answer_taken(struct answer *answer, size_t size); /* the first `size` bytes have left */
 
@@ -48,7 +48,7 @@ void answer_taken(struct answer *answer, size_t size); /* the first `size` bytes
 /* Adds a line; takes `object`. NULL, for lack of memory, ends the answer with an error. */
 void answer_line(struct answer *answer, json_t *object);
 
-/* After a line: what follows can wait for another turn. */
+/* What follows, if only the first line, can wait for another turn. */
 void answer_pause(struct answer *answer);
 
 /* Ends the answer with an error instead of {"ok":true}. */

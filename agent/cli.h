@@ -28,9 +28,10 @@ struct recording;
 
 struct options {
 	const char *config; /* NULL: not given */
-	bool verbose, json;
+	bool verbose, json, all;
 	const char *record;                                  /* NULL: not given, as the next ones */
 	const char *input, *until, *start, *lasts, *rtt; /* of rehearsals */
+	const char *link, *limit;                            /* of queue */
 	const char *user, *password, *error, *error_every;   /* of kdb listen */
 	const char *down[OPTIONS_DOWN_MAX];
 	size_t n_down;
@@ -42,6 +43,7 @@ int cli_run(const struct options *options);
 int cli_check(const struct options *options);
 int cli_status(const struct options *options);
 int cli_dead(const struct options *options);
+int cli_queue(const struct options *options);
 int cli_reload(const struct options *options);
 int cli_kdb(const struct options *options);
 int cli_kdb_decode(const struct options *options);

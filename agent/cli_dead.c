@@ -1,20 +1,13 @@
 /* dead: asks the agent that runs, or works on the database of one that does not. */
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include <openssl/evp.h>
-
-#include "agent.h"
 #include "buffer.h"
 #include "cli.h"
-#include "cli_client.h"
+#include "cli_ask.h"
 #include "cli_table.h"
-#include "commands.h"
-#include "dead.h"
+#include "config.h"
+#include "jsonl.h"
 #include "row_text.h"
 
 #define ROW_MAX 4000 /* bytes of a row, for people */
@@ -27,22 +20,6 @@ struct result {
 
 /* ---- asking ---- */
 
-static void take_payload(struct result *result, const json_t *line)
-{
-	const json_t *code = json_object_get(line, "base64");
-	const unsigned char *text = (const unsigned char *)json_string_value(code);
-	size_t length = json_string_length(code);
-	unsigned char *bytes = malloc(length + 1);
-	int size = bytes && text ? EVP_DecodeBlock(bytes, text, (int)length) : -1;
-
-	/* EVP_DecodeBlock counts what stands for the padding. */
-	for (size_t i = 1; size > 0 && i <= 2 && text[length - i] == '='; i++)
-		size--;
-	if (size > 0)
-		buffer_append(&result->payload, bytes, (size_t)size);
-	free(bytes);
-}
-
 static void take(void *arg, const char *text, size_t size, json_t *line)
 {
 	struct result *result = arg;
@@ -50,73 +27,9 @@ static void take(void *arg, const char *text, size_t size, json_t *line)
 	(void)text;
 	(void)size;
 	if (strcmp(line_string(line, "kind"), "payload") == 0)
-		take_payload(result, line);
+		(void)cli_take_payload(&result->payload, line); /* without memory it is not whole, as its size tells */
 	else
 		json_array_append(result->lines, line);
-}
-
-/* As an agent that has nothing but its store. */
-static int ask_store(struct store *store, json_t *request, struct result *result, char *err, size_t err_size)
-{
-	struct agent agent = {.store = store};
-	struct store_unsafe unsafe;
-	int done = -1;
-
-	agent.dead = dead_open(store, err, err_size);
-	if (!agent.dead) {
-		json_decref(request);
-		return -1;
-	}
-	done = client_ask_here(agent_commands, &agent, request, take, result, err, err_size);
-	if (done == 0 && store_pending(store, &unsafe) != STORE_CLEAN && store_commit(store, err, err_size) != STORE_OK)
-		done = -1;
-	dead_close(agent.dead);
-	return done;
-}
-
-/* Opening it has replaced a damaged database. */
-static void tell_salvage(const struct store *store)
-{
-	const struct store_salvage *salvage = store_salvaged(store);
-
-	if (salvage)
-		fprintf(stderr, "tidegate dead: the database was damaged (%s) and is %s now; %" PRIu64 " queued messages are saved\n",
-		        salvage->why, salvage->moved_to, salvage->messages);
-}
-
-/* No agent answers. */
-static int ask_file(const struct config *config, json_t *request, struct result *result, char *err, size_t err_size)
-{
-	struct store *store = NULL;
-	int done = -1;
-
-	if (access(config->store_path, F_OK) < 0)
-		snprintf(err, err_size, "%s: %s", config->store_path, strerror(errno));
-	else
-		store = store_open(config->store_path, config->durability, err, err_size);
-	if (store) {
-		tell_salvage(store);
-		done = ask_store(store, request, result, err, err_size);
-	} else {
-		json_decref(request);
-	}
-	if (!store && !config->control)
-		fprintf(stderr, "tidegate dead: " CLI_CONTROL_HINT "\n");
-	store_close(store);
-	return done;
-}
-
-static int ask(const struct config *config, json_t *request, struct result *result, char *err, size_t err_size)
-{
-	bool absent = true;
-	int fd = config->control ? client_connect(config->control, &absent, err, err_size) : -1;
-
-	if (fd >= 0)
-		return client_ask(fd, request, take, result, err, err_size);
-	if (absent)
-		return ask_file(config, request, result, err, err_size);
-	json_decref(request);
-	return -1;
 }
 
 /* ---- printing ---- */
@@ -210,23 +123,13 @@ static void print_purged(const struct result *result)
 /* A payload that is text is given as it is. */
 static void add_payload(struct result *result)
 {
-	json_t *line = json_array_get(result->lines, 0), *text;
-	size_t size = result->payload.size;
-	unsigned char *code;
+	json_t *line = json_array_get(result->lines, 0);
 
 	if (!line)
 		return;
 	if (!*line_string(line, "script"))
 		json_object_set_new(line, "row", row_json(payload_of(result), NULL));
-	text = json_stringn(size > 0 ? result->payload.data : "", size);
-	if (text) {
-		json_object_set_new(line, "payload", text);
-		return;
-	}
-	code = malloc(size / 3 * 4 + 5);
-	if (code && EVP_EncodeBlock(code, (const unsigned char *)result->payload.data, (int)size) > 0)
-		json_object_set_new(line, "payload_base64", json_string((const char *)code));
-	free(code);
+	jsonl_put_bytes(line, "payload", payload_of(result));
 }
 
 static void print_json(const struct result *result)
@@ -258,22 +161,11 @@ static const struct verb *find_verb(const char *name)
 	return NULL;
 }
 
-/* A number from 1, or 0: it is none. */
-static json_int_t read_id(const char *text)
-{
-	long long id;
-	char *end;
-
-	errno = 0;
-	id = strtoll(text, &end, 10);
-	return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 ? id : 0;
-}
-
 /* The request, or NULL after a complaint. */
 static json_t *make_request(const struct options *options, const struct verb *verb)
 {
 	int n = options->n_operands - 1;
-	json_int_t id = n > 0 ? read_id(options->operands[1]) : 0;
+	json_int_t id = n > 0 ? cli_read_number(options->operands[1]) : 0;
 
 	if (!verb)
 		fprintf(stderr, "tidegate dead: expected list, show, retry or purge, got %s\n", options->operands[0]);
@@ -298,12 +190,12 @@ static bool all_handled(const struct result *result)
 	return true;
 }
 
-static int ask_and_print(const struct options *options, const struct config *config, const struct verb *verb,
+static int ask_and_print(const struct options *options, struct config *config, const struct verb *verb,
                          json_t *request)
 {
 	struct result result = {.lines = json_array()};
 	char err[512];
-	int done = ask(config, request, &result, err, sizeof err);
+	int done = cli_ask("dead", config, request, take, &result, NULL, err, sizeof err);
 
 	if (verb->print == print_letter && done == 0)
 		add_payload(&result);

@@ -87,11 +87,12 @@ static void reply(struct client *client)
 {
 	size_t size;
 	const char *data = answer_data(client->answer, &size);
-	ssize_t n = data ? send(client->socket.fd, data, size, MSG_NOSIGNAL) : 0;
+	bool works = data && size == 0; /* it has nothing to say yet */
+	ssize_t n = data && !works ? send(client->socket.fd, data, size, MSG_NOSIGNAL) : 0;
 
 	if (n > 0)
 		answer_taken(client->answer, (size_t)n);
-	if (!data || (n < 0 && errno != EAGAIN && errno != EINTR) || (n > 0 && !more_time(client, CONTROL_IDLE_MS)))
+	if (!data || (n < 0 && errno != EAGAIN && errno != EINTR) || ((n > 0 || works) && !more_time(client, CONTROL_IDLE_MS)))
 		hang_up(client);
 }
 

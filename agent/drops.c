@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "forward.h"
 #include "link.h"
 
 struct drop {
@@ -19,7 +20,7 @@ struct drop {
 
 const char *drops_reason(enum queue_drop why)
 {
-	return why == QUEUE_EXPIRED ? "expired" : "overflow";
+	return why == QUEUE_EXPIRED ? "expired" : why == QUEUE_PURGED ? FORWARD_PURGED : "overflow";
 }
 
 void drops_add(struct drops *drops, struct route *route, const struct message *message, enum queue_drop why)

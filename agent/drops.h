@@ -1,4 +1,4 @@
-/* Messages that were given up for want of room or time, and of which a script wants to
+/* Messages that were given up for want of room or time, or as their owner wanted it, and of which a script wants to
  * know: they are told in the next commit step, as a queue may not be called, nor a
  * script, at the moment when it happens. */
 #ifndef TIDEGATE_DROPS_H

@@ -145,10 +145,10 @@ void forward_remember_again(struct forward *forward, uint64_t seq)
 	forward->n_again++;
 }
 
-void forward_forget_again(struct forward *forward)
+void forward_forget_again(struct forward *forward, size_t at)
 {
 	forward->n_again--;
-	memmove(&forward->again[0], &forward->again[1], forward->n_again * sizeof forward->again[0]);
+	memmove(&forward->again[at], &forward->again[at + 1], (forward->n_again - at) * sizeof forward->again[0]);
 }
 
 /* It did not arrive. */
@@ -210,16 +210,21 @@ void forward_gave_up(struct forward *forward, const struct message *message, con
 	forward->dropped++;
 }
 
-void forward_drop(struct forward *forward, uint64_t seq, const struct message *message, const char *why)
+void forward_give_up(struct forward *forward, uint64_t seq, const struct message *message, const char *reason)
 {
-	char reason[300];
-
-	snprintf(reason, sizeof reason, "rejected: %s", why);
 	log_drop(forward, seq, message, reason);
 	forward->dropped++;
 	forward->events->dropped(forward->arg, forward, seq, message, reason);
 	receipts_forget(&forward->receipts, seq);
 	queue_acknowledged(forward->queue, seq);
+}
+
+void forward_drop(struct forward *forward, uint64_t seq, const struct message *message, const char *why)
+{
+	char reason[300];
+
+	snprintf(reason, sizeof reason, "rejected: %s", why);
+	forward_give_up(forward, seq, message, reason);
 }
 
 static void delivered(struct forward *forward, uint64_t seq, bool fate)
@@ -271,7 +276,7 @@ static const struct message *next_message(struct forward *forward, enum source s
 static void hand_out(struct forward *forward, enum source source)
 {
 	if (source == FROM_AGAIN)
-		forward_forget_again(forward);
+		forward_forget_again(forward, 0);
 	else if (source == FROM_QUEUE)
 		queue_take(forward->queue);
 }
@@ -358,6 +363,17 @@ static enum step finish(struct forward *forward, const struct message *message, 
 	return STEP_SENT;
 }
 
+/* It has come back, and nobody wants it any more. */
+static enum step give_up_unwanted(struct forward *forward, const struct message *message, enum source source)
+{
+	uint64_t seq = message->seq;
+
+	hangup_refused(&forward->hangup, seq);
+	hand_out(forward, source);
+	forward_give_up(forward, seq, queue_lookup(forward->queue, seq), FORWARD_PURGED);
+	return STEP_SENT;
+}
+
 static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_ms, int64_t *due_ms)
 {
 	enum source source = next_source(forward);
@@ -372,6 +388,8 @@ static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_m
 	awaited = source == FROM_RECEIPTS || (source == FROM_QUEUE && forward->policy.instance && message->qos > 0);
 	if (awaited && message->seq <= forward->receipts.held_to)
 		return finish(forward, message, source);
+	if (source != FROM_QUEUE && queue_unwanted(forward->queue, message->seq))
+		return give_up_unwanted(forward, message, source);
 	if (forward->n > 0 && hangup_alone(&forward->hangup, message->seq))
 		return STEP_WAIT;
 	*due_ms = hangup_due_ms(&forward->hangup, message->seq);

@@ -13,6 +13,8 @@
 #include "link.h"
 #include "receipts.h"
 
+#define FORWARD_PURGED "purged" /* why what nobody wants is dropped */
+
 struct forward;
 
 /* What became of a message; called at most once for each. `message` is NULL
@@ -59,6 +61,11 @@ int64_t forward_fill(struct forward *forward, int64_t now_ms, int64_t age_ms);
 
 /* The link is up: what waits now is the backlog. */
 void forward_up(struct forward *forward, int64_t now_ms);
+
+/* What was handed out, is not the agent's own report and has a number from `from` to `to` is not wanted
+ * any more. What is to be sent again is given up now: returns how many those were. What the transport or
+ * the collector has is delivered, or given up when it comes back: *left is how many those are. */
+uint64_t forward_purge(struct forward *forward, uint64_t from, uint64_t to, uint64_t *left);
 
 /* A message that was not handed out is given up: logs and counts it. */
 void forward_gave_up(struct forward *forward, const struct message *message, const char *reason);

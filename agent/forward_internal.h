@@ -45,10 +45,11 @@ struct forward {
 /* It is sent again, before anything newer: by number, or as its receipt is awaited. */
 void forward_remember_again(struct forward *forward, uint64_t seq);
 void forward_send_again(struct forward *forward, uint64_t seq);
-/* The first of what is remembered is not. */
-void forward_forget_again(struct forward *forward);
+/* One of what is remembered is not, by its place. */
+void forward_forget_again(struct forward *forward, size_t at);
 
-/* It is given up. `message` may be NULL. */
+/* It is given up; the second: because of what the peer says, or will not have. `message` may be NULL. */
+void forward_give_up(struct forward *forward, uint64_t seq, const struct message *message, const char *reason);
 void forward_drop(struct forward *forward, uint64_t seq, const struct message *message, const char *why);
 
 #endif

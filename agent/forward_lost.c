@@ -38,7 +38,7 @@ static void log_suspect(struct forward *forward, uint64_t seq, const char *what)
 static void pass_over(struct forward *forward, uint64_t seq)
 {
 	if (forward->n_again > 0 && forward->again[0] == seq)
-		forward_forget_again(forward);
+		forward_forget_again(forward, 0);
 	else
 		receipts_skip(&forward->receipts);
 }

@@ -209,7 +209,7 @@ static void put_links(struct page *page)
 static void put_dropped(struct page *page)
 {
 	static const char name[] = "tidegate_dropped_total";
-	static const char *const reasons[] = {"overflow", "expired", "rejected"};
+	static const char *const reasons[] = {"overflow", "expired", "rejected", "purged"};
 	const struct ledger *ledger = page->agent->ledger;
 
 	begin_family(page, "", name, "counter", "Messages given up since the database was made.");

@@ -61,13 +61,12 @@ static int64_t time_of(const struct agent *agent, const struct message *message)
 	return time_ms;
 }
 
-void losses_add(struct agent *agent, struct route *route, uint64_t seq, const struct message *message,
-                const char *reason)
+static int record(struct ledger *ledger, const char *link, uint64_t seq, const struct message *message, int64_t time_ms,
+                  const char *reason)
 {
 	char topic[300] = "#"; /* more than the ledger keeps */
-	int64_t time_ms = time_of(agent, message);
 	struct loss loss = {
-	        .link = link_name(route->link),
+	        .link = link,
 	        .topic = topic,
 	        .reason = reason,
 	        .first_seq = seq,
@@ -78,14 +77,25 @@ void losses_add(struct agent *agent, struct route *route, uint64_t seq, const st
 	        .bytes = message ? message->topic.size + message->payload.size : 0,
 	};
 
+	if (message)
+		snprintf(topic, sizeof topic, "%.*s", (int)message->topic.size, (const char *)message->topic.data);
+	return ledger_add(ledger, &loss);
+}
+
+int losses_record(struct ledger *ledger, const char *link, const struct message *message, const char *reason)
+{
+	return is_report(message) ? 0 : record(ledger, link, message->seq, message, message->time_ms, reason);
+}
+
+void losses_add(struct agent *agent, struct route *route, uint64_t seq, const struct message *message,
+                const char *reason)
+{
 	if (is_report(message))
 		return;
 	if (agent->observer && agent->observer->lost)
 		agent->observer->lost(agent->observer->arg, route->link, seq, message, reason);
-	if (message)
-		snprintf(topic, sizeof topic, "%.*s", (int)message->topic.size, (const char *)message->topic.data);
 	custody_brought(agent, seq); /* a reading that is given up at once */
-	if (ledger_add(agent->ledger, &loss) < 0)
+	if (record(agent->ledger, link_name(route->link), seq, message, time_of(agent, message), reason) < 0)
 		log_error("agent", "out of memory: the record of losses is not exact");
 	if (link_connected(route->link))
 		report_later(agent);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct agent;
+struct ledger;
 struct message;
 struct route;
 
@@ -23,6 +24,9 @@ void losses_close(struct agent *agent);
  * inside the queue. */
 void losses_add(struct agent *agent, struct route *route, uint64_t seq, const struct message *message,
                 const char *reason);
+
+/* The same for a link that has no route: no more than the record. 0, or -1: no memory. */
+int losses_record(struct ledger *ledger, const char *link, const struct message *message, const char *reason);
 
 /* Queues a report of each record that has none. */
 void losses_report(struct agent *agent, struct route *route);

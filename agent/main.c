@@ -72,6 +72,25 @@ static const struct command commands[] = {
 		.run = cli_reload,
 	},
 	{
+		.name = "queue",
+		.letters = "c:",
+		.words = "json link limit all",
+		.least = 1,
+		.most = 2,
+		.operand = "list, show, purge or export",
+		.synopsis = "queue list|show SEQ|purge [SEQ]|export [--link L] [--limit N] [--all] [-c FILE] [--json]",
+		.summary = "messages that wait for their links: look at them, throw them away, export them",
+		.details = "\n  list       what waits: of each link the oldest 100 or --limit N, and how much it is\n"
+			   "  show       one, with its payload\n"
+			   "  purge      throw away one, or all of --link L, or --all; they are counted as lost\n"
+			   "  export     all, with their payloads, as JSON lines that test and replay read\n\n"
+			   "  --link L   of that link only\n"
+			   "  --limit N  list so many of each link\n" CONFIG_OPTION JSON_OPTION "\n"
+			   "Asks the running agent, or looks into the database of one that does not run.\n"
+			   "Exit status: 0 done, 1 it failed, 64 bad usage.\n",
+		.run = cli_queue,
+	},
+	{
 		.name = "dead",
 		.letters = "c:",
 		.words = "json",
@@ -240,6 +259,9 @@ static const struct option long_options[] = {
 	{"rtt", required_argument, NULL, 0},
 	{"down", required_argument, NULL, 0},
 	{"record", required_argument, NULL, 0},
+	{"link", required_argument, NULL, 0},
+	{"limit", required_argument, NULL, 0},
+	{"all", no_argument, NULL, 0},
 	{"user", required_argument, NULL, 0},
 	{"password", required_argument, NULL, 0},
 	{"error", required_argument, NULL, 0},
@@ -254,8 +276,9 @@ static bool set_long_option(const struct command *command, const char *name, str
 		const char *name, **value;
 	} values[] = {
 		{"input", &options->input}, {"until", &options->until}, {"start", &options->start}, {"for", &options->lasts},
-		{"rtt", &options->rtt}, {"record", &options->record}, {"user", &options->user},
-		{"password", &options->password}, {"error", &options->error}, {"error-every", &options->error_every},
+		{"rtt", &options->rtt}, {"link", &options->link}, {"limit", &options->limit}, {"record", &options->record},
+		{"user", &options->user}, {"password", &options->password}, {"error", &options->error},
+		{"error-every", &options->error_every},
 	};
 	const char *words = command->words ? command->words : "";
 	size_t size = strlen(name);
@@ -268,6 +291,8 @@ static bool set_long_option(const struct command *command, const char *name, str
 		return false;
 	if (strcmp(name, "json") == 0)
 		options->json = true;
+	if (strcmp(name, "all") == 0)
+		options->all = true;
 	for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
 		if (strcmp(name, values[i].name) == 0)
 			*values[i].value = optarg;

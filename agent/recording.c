@@ -108,7 +108,9 @@ static struct occurrence *add(struct recording *recording)
 static int check_keys(struct line *line)
 {
 	static const char *const keys[] = {"at",  "link",  "topic",      "payload", "payload_base64", "qos", "retain",
-	                                   "dup", "event", "properties", "reason"};
+	                                   "dup", "event", "properties", "reason",
+	                                   /* What `queue export` adds says nothing here. */
+	                                   "seq", "priority", "expires", "table"};
 	const char *key, *meant = NULL;
 	size_t best = NEAREST_MAX + 1;
 	json_t *value;

@@ -260,14 +260,16 @@ static void on_sent(void *arg, struct forward *forward, uint64_t seq, const stru
 		script_sent(script, seq, link_name(forward_link(forward)), message->context);
 }
 
-/* A row that a collector does not take is kept for the owner. */
+/* A row that a collector does not take is kept for the owner, who does not want what he purged. */
 static void on_dropped(void *arg, struct forward *forward, uint64_t seq, const struct message *message,
                        const char *reason)
 {
 	struct script *script = message ? agent_script_of(arg, message->origin) : NULL;
 	struct route *route = route_of(arg, forward_link(forward));
 
-	if (route->kind != LINK_KDB || !message || !dead_letters_keep_row(arg, route, message, reason))
+	bool purged = strcmp(reason, FORWARD_PURGED) == 0;
+
+	if (route->kind != LINK_KDB || !message || purged || !dead_letters_keep_row(arg, route, message, reason))
 		losses_add(arg, route, seq, message, reason);
 	if (script)
 		script_drop(script, seq, link_name(forward_link(forward)), reason, message->context);

@@ -261,7 +261,7 @@ static bool tell_link(const struct agent *agent, struct answer *answer, size_t i
 /* How many were given up, by the first word of the reason; NULL: no memory. */
 static json_t *dropped(const struct agent *agent, const char *link)
 {
-	static const char *const reasons[] = {"overflow", "expired", "rejected"};
+	static const char *const reasons[] = {"overflow", "expired", "rejected", "purged"};
 	json_t *counts = json_object();
 	uint64_t others = ledger_total(agent->ledger, link, NULL);
 

@@ -59,6 +59,25 @@ struct entry *entry_list_remove_first(struct entry_list *list)
 	return entry;
 }
 
+struct entry *entry_list_remove(struct entry_list *list, uint64_t seq)
+{
+	struct entry *before = NULL, *entry = list->head;
+
+	while (entry && entry->message.seq != seq) {
+		before = entry;
+		entry = entry->next;
+	}
+	if (!entry || !before)
+		return entry ? entry_list_remove_first(list) : NULL;
+	before->next = entry->next;
+	if (list->last == entry)
+		list->last = before;
+	entry->next = NULL;
+	list->messages--;
+	list->bytes -= entry_size(entry);
+	return entry;
+}
+
 void entry_list_release(struct entry_list *list)
 {
 	while (list->head)

@@ -28,6 +28,7 @@ struct entry_list {
 
 void entry_list_append(struct entry_list *list, struct entry *entry);
 struct entry *entry_list_remove_first(struct entry_list *list); /* there must be one */
+struct entry *entry_list_remove(struct entry_list *list, uint64_t seq); /* NULL: it is not there */
 void entry_list_release(struct entry_list *list);
 
 #endif

@@ -20,6 +20,7 @@ struct handed {
 	bool acknowledged; /* its row can go */
 	bool gone;         /* it never had a row */
 	bool counted;      /* among the queue's messages */
+	bool unwanted;     /* not to be sent again */
 };
 
 /* Zero-initialise. */

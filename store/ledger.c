@@ -536,7 +536,8 @@ static int load(struct ledger *ledger)
 {
 	struct store *store = ledger->store;
 
-	if (store_exec(store,
+	if (!store->still &&
+	    store_exec(store,
 	               /* A version that keeps more may have been here. */
 	               "DELETE FROM loss WHERE id <= (SELECT id FROM loss ORDER BY id DESC LIMIT 1 OFFSET " STRING(
 	                       LEDGER_RECORDS) ")") < 0)

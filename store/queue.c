@@ -1,47 +1,15 @@
 /* One link's FIFO: lanes in front of a table, one for each priority, and one more of
  * each for what goes ahead of the backlog; a list of what is not on disk yet; and
  * what was handed out. */
-#include "queue.h"
-
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "entry.h"
-#include "flight.h"
-#include "lane.h"
-#include "rows.h"
+#include "queue_internal.h"
 
-#define PRIORITIES (QUEUE_PRIORITY_REPORT + 1)
 #define DROP_MAX 1000   /* given up at a time */
 #define COUNT_ROWS 4096 /* at a time, about a millisecond */
-
-struct queue {
-	struct store *store;
-	struct participant participant;
-	char *name;
-	struct rows rows;
-	struct queue_limits limits;
-	queue_dropped *dropped;
-	void *arg;
-	struct lane lanes[PRIORITIES];
-	struct lane live[PRIORITIES]; /* what is newer than `live_after`, while that is not 0 */
-	uint64_t live_after;
-	struct lane *peeked;           /* whose front queue_peek() returned */
-	struct entry *oldest, *newest; /* the unsaved ones */
-	size_t unsafe, unsafe_bytes;
-	struct flight flight;
-	struct entry *looked_up; /* what queue_lookup() read last */
-	uint64_t pushed_to;      /* the last seq pushed */
-	uint64_t messages, bytes;
-	uint64_t reports, report_bytes; /* the agent's own among those */
-	uint64_t found_to;    /* seq: rows up to it are an earlier process's, */
-	int64_t uncounted_to; /* key: of which those up to it are not in `messages` yet */
-	int64_t latest_age_ms;
-	bool may_expire;
-	bool in_order; /* of seq: priorities do not count */
-};
 
 /* ---- the unsaved ones ---- */
 
@@ -68,12 +36,12 @@ static void unsaved_remove(struct queue *queue, struct entry *entry)
 
 /* ---- what is handed out, or given up ---- */
 
-static struct lane *lane_at(struct queue *queue, unsigned priority, bool live)
+struct lane *queue_lane(struct queue *queue, unsigned priority, bool live)
 {
 	return live ? &queue->live[priority] : &queue->lanes[priority];
 }
 
-static bool is_counted(const struct queue *queue, uint64_t seq, unsigned priority)
+bool queue_is_counted(const struct queue *queue, uint64_t seq, unsigned priority)
 {
 	return seq > queue->found_to || rows_key(seq, priority) > queue->uncounted_to;
 }
@@ -105,7 +73,7 @@ static struct handed *hand_out(struct queue *queue, struct lane *lane)
 {
 	struct entry *entry = entry_list_remove_first(&lane->waiting);
 	struct handed *handed = flight_add(&queue->flight, lane, entry,
-	                                   is_counted(queue, entry->message.seq, entry->message.priority));
+	                                   queue_is_counted(queue, entry->message.seq, entry->message.priority));
 
 	if (entry->saved) {
 		free(entry);
@@ -116,8 +84,7 @@ static struct handed *hand_out(struct queue *queue, struct lane *lane)
 	return handed;
 }
 
-/* It is delivered or given up. */
-static void finish(struct queue *queue, struct handed *handed)
+void queue_finish(struct queue *queue, struct handed *handed)
 {
 	if (handed->counted)
 		uncount(queue, handed->priority, handed->size);
@@ -126,13 +93,12 @@ static void finish(struct queue *queue, struct handed *handed)
 	flight_done(&queue->flight, handed);
 }
 
-/* Gives up the front of a lane, which is in memory. False: no memory to note it. */
-static bool drop_first(struct queue *queue, struct lane *lane, enum queue_drop why)
+bool queue_drop_first(struct queue *queue, struct lane *lane, enum queue_drop why)
 {
 	if (flight_reserve(&queue->flight) < 0)
 		return false;
 	queue->dropped(queue->arg, queue, &lane->waiting.head->message, why);
-	finish(queue, hand_out(queue, lane));
+	queue_finish(queue, hand_out(queue, lane));
 	return true;
 }
 
@@ -175,7 +141,7 @@ static void entry_saved(struct queue *queue, struct entry *entry)
 
 	unsaved_remove(queue, entry);
 	entry->saved = true;
-	lane_saved(lane_at(queue, entry->message.priority, live), entry);
+	lane_saved(queue_lane(queue, entry->message.priority, live), entry);
 	if (entry->place == HANDED) {
 		flight_find(&queue->flight, entry->message.seq)->entry = NULL;
 		free(entry);
@@ -302,12 +268,17 @@ int queue_count(struct queue *queue)
 	return queue->uncounted_to != INT64_MIN;
 }
 
-static bool is_open(struct store *store, const char *name)
+struct queue *queue_named(struct store *store, const char *name)
 {
 	for (const struct participant *p = store->participants; p; p = p->next)
-		if (p->write == write_changes && strcmp(((const struct queue *)p->owner)->name, name) == 0)
-			return true;
-	return false;
+		if (p->write == write_changes && strcmp(((struct queue *)p->owner)->name, name) == 0)
+			return p->owner;
+	return NULL;
+}
+
+static bool is_open(struct store *store, const char *name)
+{
+	return queue_named(store, name);
 }
 
 void queue_visit(struct store *store, void (*visit)(void *arg, const char *name, uint64_t messages), void *arg)
@@ -336,7 +307,7 @@ static struct lane *lane_to_give_up(struct queue *queue, unsigned priority)
 {
 	for (unsigned lowest = 0; lowest <= priority && lowest <= QUEUE_PRIORITY_MAX; lowest++)
 		for (int live = 0; live < 2; live++) {
-			struct lane *lane = lane_at(queue, lowest, live);
+			struct lane *lane = queue_lane(queue, lowest, live);
 
 			if (lane_load(lane, &queue->rows, &queue->flight) == 0 && lane->waiting.head)
 				return lane;
@@ -359,7 +330,7 @@ static bool admits(struct queue *queue, const struct message *message, size_t si
 			lane = lane_to_give_up(queue, message->priority);
 		if (!lane)
 			return false;
-		if (!drop_first(queue, lane, QUEUE_OVERFLOW))
+		if (!queue_drop_first(queue, lane, QUEUE_OVERFLOW))
 			return true;
 	}
 	return true;
@@ -378,7 +349,7 @@ enum queue_result queue_push(struct queue *queue, const struct message *message)
 		free(entry);
 		return QUEUE_FULL;
 	}
-	lane_append(lane_at(queue, message->priority, queue->live_after), entry);
+	lane_append(queue_lane(queue, message->priority, queue->live_after), entry);
 	unsaved_add(queue, entry);
 	queue->may_expire = queue->may_expire || message->expires_ms;
 	count(queue, message->priority, entry_size(entry));
@@ -398,7 +369,7 @@ static struct entry *front_of(struct queue *queue, struct lane *lane, int64_t no
 			*failed = true;
 		if (!lane->waiting.head || !has_expired(&lane->waiting.head->message, now_ms))
 			return lane->waiting.head;
-		if (!drop_first(queue, lane, QUEUE_EXPIRED))
+		if (!queue_drop_first(queue, lane, QUEUE_EXPIRED))
 			return NULL;
 	}
 	return NULL;
@@ -419,7 +390,7 @@ static const struct entry *best_front(struct queue *queue, int64_t now_ms, bool 
 
 	for (unsigned priority = PRIORITIES; priority-- > 0 && (!best || queue->in_order);)
 		for (int live = 1; live >= 0 && (!best || queue->in_order); live--) {
-			struct lane *lane = lane_at(queue, priority, live);
+			struct lane *lane = queue_lane(queue, priority, live);
 			const struct entry *front = front_of(queue, lane, now_ms, failed);
 
 			if (*failed)
@@ -453,7 +424,7 @@ int64_t queue_oldest_age(struct queue *queue)
 	const struct message *oldest = handed ? queue_lookup(queue, handed->seq) : NULL;
 
 	for (size_t i = 0; i < 2 * PRIORITIES; i++) {
-		struct lane *lane = lane_at(queue, (unsigned)(i / 2), i % 2);
+		struct lane *lane = queue_lane(queue, (unsigned)(i / 2), i % 2);
 		const struct entry *front;
 
 		if (lane_is_empty(lane) || lane_load(lane, &queue->rows, &queue->flight) < 0)
@@ -501,17 +472,17 @@ void queue_acknowledged(struct queue *queue, uint64_t seq)
 	struct handed *handed = flight_find(&queue->flight, seq);
 
 	if (handed && !flight_is_done(handed))
-		finish(queue, handed);
+		queue_finish(queue, handed);
 }
 
 void queue_expire(struct queue *queue, int64_t now_ms)
 {
 	for (size_t i = 0; i < 2 * (size_t)PRIORITIES; i++) {
-		struct lane *lane = lane_at(queue, (unsigned)i / 2, i % 2 == 1);
+		struct lane *lane = queue_lane(queue, (unsigned)i / 2, i % 2 == 1);
 
 		while (lane_load(lane, &queue->rows, &queue->flight) == 0 && lane->waiting.head &&
 		       has_expired(&lane->waiting.head->message, now_ms))
-			if (!drop_first(queue, lane, QUEUE_EXPIRED))
+			if (!queue_drop_first(queue, lane, QUEUE_EXPIRED))
 				return;
 	}
 }

@@ -65,10 +65,10 @@ enum queue_result {
 	QUEUE_ERROR, /* not queued: memory is exhausted */
 };
 
-enum queue_drop { QUEUE_OVERFLOW, QUEUE_EXPIRED };
+enum queue_drop { QUEUE_OVERFLOW, QUEUE_EXPIRED, QUEUE_PURGED };
 
-/* Told of each message that is given up, from inside queue_push(), queue_peek() and
- * queue_expire(); it may not call the queue. */
+/* Told of each message that is given up, from inside queue_push(), queue_peek(),
+ * queue_expire() and queue_purge(); it may not call the queue. */
 typedef void queue_dropped(void *arg, struct queue *queue, const struct message *message, enum queue_drop why);
 
 /* Opens the queue of the link `name`, empty if there was none. NULL on failure with
@@ -119,6 +119,18 @@ void queue_acknowledged(struct queue *queue, uint64_t seq);
 /* Gives up what waits and has expired, as far as it has come to the front. */
 void queue_expire(struct queue *queue, int64_t now_ms);
 bool queue_may_expire(const struct queue *queue); /* something waits that will, as far as is known */
+
+/* Gives up, because its owner wants it so, up to `most` messages that wait and have a number
+ * up to `to`; not the agent's own reports. Returns how many; 0 if there are none, -1 if the disk
+ * cannot be read now, or too many deletions wait for a commit. What is in flight stays. */
+int queue_purge(struct queue *queue, uint64_t to, int most);
+/* The one with that number. True: it is given up. */
+bool queue_purge_one(struct queue *queue, uint64_t seq);
+
+/* What is in flight, and has a number from `from` to `to`, is not worth to be sent again: whoever does that
+ * gives it up instead. Not remembered by the next process. Returns how many they are. */
+uint64_t queue_unwant(struct queue *queue, uint64_t from, uint64_t to);
+bool queue_unwanted(const struct queue *queue, uint64_t seq);
 
 /* The oldest goes first whatever its priority, which then says only what is given up. */
 void queue_set_in_order(struct queue *queue, bool in_order);

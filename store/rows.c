@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #define COLUMNS "seq, topic, payload, properties, context, time_ms, origin, flags, age_ms, expires_ms"
+#define READ "SELECT " COLUMNS " FROM queue_%u WHERE seq = ?1"
+#define FIRST "SELECT seq FROM queue_%u WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT 1"
 #define FLAG_RETAIN 4 /* above the QoS */
 
 int64_t rows_key(uint64_t seq, unsigned priority)
@@ -68,9 +70,10 @@ static int prepare(struct rows *rows, uint32_t id)
 		sqlite3_stmt **statement;
 		const char *sql;
 	} all[] = {
+	        {&rows->first, FIRST},
+	        {&rows->read, READ},
 	        {&rows->insert, "INSERT OR REPLACE INTO queue_%u (" COLUMNS ") VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)"},
 	        {&rows->load, "SELECT " COLUMNS " FROM queue_%u WHERE seq > ?1 ORDER BY seq"},
-	        {&rows->read, "SELECT " COLUMNS " FROM queue_%u WHERE seq = ?1"},
 	        {&rows->delete, "DELETE FROM queue_%u WHERE seq BETWEEN ?1 AND ?2"},
 	        {&rows->last, "SELECT seq, age_ms FROM queue_%u WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq DESC LIMIT 1"},
 	        {&rows->count, "SELECT seq, length(topic) + ifnull(length(payload), 0) FROM queue_%u WHERE seq <= ?1"
@@ -97,8 +100,15 @@ int rows_open(struct rows *rows, struct store *store, const char *name, char *er
 	return -1;
 }
 
+int rows_open_to_read(struct rows *rows, struct store *store, uint32_t id)
+{
+	rows->store = store;
+	return store_prepare(store, &rows->first, FIRST, id) < 0 || store_prepare(store, &rows->read, READ, id) < 0 ? -1 : 0;
+}
+
 void rows_release(struct rows *rows)
 {
+	sqlite3_finalize(rows->first);
 	sqlite3_finalize(rows->insert);
 	sqlite3_finalize(rows->load);
 	sqlite3_finalize(rows->read);
@@ -223,6 +233,22 @@ struct entry *rows_read(struct rows *rows, int64_t key)
 	sqlite3_reset(rows->read);
 	store_failed(rows->store);
 	return entry;
+}
+
+int rows_first(struct rows *rows, int64_t first, int64_t last, int64_t *key)
+{
+	int step;
+
+	sqlite3_bind_int64(rows->first, 1, first);
+	sqlite3_bind_int64(rows->first, 2, last);
+	step = sqlite3_step(rows->first);
+	if (step == SQLITE_ROW)
+		*key = sqlite3_column_int64(rows->first, 0);
+	sqlite3_reset(rows->first);
+	store_failed(rows->store);
+	if (step == SQLITE_ROW)
+		return is_sane(rows, *key, first - 1) ? 1 : -1;
+	return step == SQLITE_DONE ? 0 : -1;
 }
 
 int rows_last(struct rows *rows, int64_t first, int64_t last, int64_t *key, int64_t *age_ms)

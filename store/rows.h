@@ -10,11 +10,13 @@
 
 struct rows {
 	struct store *store;
-	sqlite3_stmt *insert, *load, *read, *delete, *last, *count;
+	sqlite3_stmt *insert, *load, *read, *delete, *first, *last, *count;
 };
 
 /* Zero-initialise. 0, or -1 with `err`. */
 int rows_open(struct rows *rows, struct store *store, const char *name, char *err, size_t err_size);
+/* For rows_first() and rows_read() only: makes no table, writes nothing. `id` is the link's. 0, or -1. */
+int rows_open_to_read(struct rows *rows, struct store *store, uint32_t id);
 void rows_release(struct rows *rows);
 
 int64_t rows_key(uint64_t seq, unsigned priority);
@@ -33,6 +35,9 @@ int rows_load(struct rows *rows, int64_t after, int64_t to, bool (*take)(void *a
 
 /* One row; NULL if there is none or it cannot be read. Free with free(). */
 struct entry *rows_read(struct rows *rows, int64_t key);
+
+/* The first key from `first` to `last`. 1; 0: there is none; -1: the disk failed. */
+int rows_first(struct rows *rows, int64_t first, int64_t last, int64_t *key);
 
 /* The last key from `first` to `last`, or first - 1 if there is none, and the age_ms
  * of its message. 0, or -1. */

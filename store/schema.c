@@ -328,3 +328,21 @@ enum schema_result schema_open(struct store *store, enum store_durability durabi
 	sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, (int *)NULL);
 	return SCHEMA_OK;
 }
+
+enum schema_result schema_open_to_read(struct store *store, char *why, size_t size)
+{
+	enum schema_result result;
+	int64_t version;
+
+	result = check_kind(store, &version, why, size);
+	if (result != SCHEMA_OK)
+		return result;
+	if (version != SCHEMA_VERSION) {
+		store_fail(why, size, "has schema version %lld and can be read when an agent has been started on it",
+		           (long long)version);
+		return SCHEMA_FAILED;
+	}
+	if (store_exec(store, "PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY") < 0 || load(store) < 0)
+		return judge(store, true, why, size);
+	return SCHEMA_OK;
+}

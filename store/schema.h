@@ -17,6 +17,9 @@ enum schema_result {
  * path), and a file that is not ours was not touched. */
 enum schema_result schema_open(struct store *store, enum store_durability durability, char *why, size_t size);
 
+/* The same for one that is only read: nothing is migrated, checked as a whole or written. */
+enum schema_result schema_open_to_read(struct store *store, char *why, size_t size);
+
 /* What is synced from now on; not inside a transaction. 0, or -1. */
 int schema_set_durability(struct store *store, enum store_durability durability);
 

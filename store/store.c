@@ -16,6 +16,7 @@
 #include "check.h"
 #include "quarantine.h"
 #include "schema.h"
+#include "still.h"
 
 #define OPEN_TRIES 4      /* it is replaced once, unless somebody else does so meanwhile */
 #define ROW_BYTES 256 /* about, beside topic and payload; in the log, and once more when it is checkpointed */
@@ -185,6 +186,20 @@ struct store *store_open(const char *path, enum store_durability durability, cha
 	return store;
 }
 
+struct store *store_open_to_read(const char *path, char *err, size_t err_size)
+{
+	struct store *store = calloc(1, sizeof *store);
+	char why[512] = "out of memory";
+
+	if (store && (store->path = real_path(path)) && (store->still = still_open(store->path, why, sizeof why)) &&
+	    (store->database = still_database(store->still, why, sizeof why)) &&
+	    schema_open_to_read(store, why, sizeof why) == SCHEMA_OK)
+		return store;
+	store_fail(err, err_size, "%s: %s", path, why);
+	store_close(store);
+	return NULL;
+}
+
 int store_set_aside(const char *path, const char *why, char *err, size_t err_size)
 {
 	char *real = real_path(path), reason[512] = "out of memory";
@@ -214,6 +229,7 @@ void store_close(struct store *store)
 	sqlite3_finalize(store->rollback);
 	sqlite3_finalize(store->set_meta);
 	sqlite3_close(store->database);
+	still_close(store->still);
 	free(store->path);
 	free(store);
 }

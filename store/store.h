@@ -51,6 +51,12 @@ struct store_salvage {
  * schema, read-only, ...). Free with store_close(). */
 struct store *store_open(const char *path, enum store_durability durability, char *err, size_t err_size);
 
+/* Opens it to read only: no file is made, changed or locked against other readers, and no permission to
+ * write is needed; what a killed process left in the write-ahead log is read from there. While it is open
+ * no agent can start on it. What is not there, in use, damaged or of another schema: NULL, with the
+ * reason in `err`. store_commit() may not be called. */
+struct store *store_open_to_read(const char *path, char *err, size_t err_size);
+
 /* The database that was here before was damaged: what became of it. NULL: nothing of
  * the kind happened since the file was opened last. Lives as long as `store`. */
 const struct store_salvage *store_salvaged(const struct store *store);

@@ -41,8 +41,11 @@ struct participant {
 	struct participant *next;
 };
 
+struct still;
+
 struct store {
 	sqlite3 *database;
+	struct still *still; /* it is open to read only; else NULL */
 	char *path;
 	sqlite3_stmt *begin, *commit, *rollback, *set_meta;
 	struct participant *participants;

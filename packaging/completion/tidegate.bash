@@ -5,6 +5,7 @@ _tidegate_options() {
 	case $1 in
 	run) echo "-c -v --record" ;;
 	check) echo "-c" ;;
+	queue) echo "-c --all --json --limit --link" ;;
 	status | reload | dead) echo "-c --json" ;;
 	test) echo "-c -v --input --json --until --start" ;;
 	replay) echo "-c --down --for --rtt --until --start --json" ;;
@@ -20,8 +21,9 @@ _tidegate_options() {
 _tidegate_words() {
 	case $1 in
 	dead) echo "list show retry purge" ;;
+	queue) echo "list show purge export" ;;
 	kdb) echo "decode listen" ;;
-	help) echo "check dead help kdb reload replay run status test version" ;;
+	help) echo "check dead help kdb queue reload replay run status test version" ;;
 	esac
 }
 
@@ -33,7 +35,9 @@ _tidegate() {
 		words=$(_tidegate_words help)
 	elif [[ $previous == @(-c|--record|--input) ]]; then
 		words=
-	elif [[ $previous == @(--until|--start|--for|--rtt|--down|--user|--password|--error|--error-every) ]]; then
+	elif [[ $previous == @(--until|--start|--for|--rtt|--down|--link|--limit) ]]; then
+		return
+	elif [[ $previous == @(--user|--password|--error|--error-every) ]]; then
 		return
 	elif [[ $current == -* ]]; then
 		words=$(_tidegate_options "$command" "${COMP_WORDS[2]}")

@@ -56,7 +56,7 @@ function on_sent(token, link, ctx) end
 ---It will not be delivered.
 ---@param token integer what `mqtt.pub` returned
 ---@param link string
----@param reason string "overflow", "expired" or "rejected: ..."
+---@param reason string "overflow", "expired", "purged" or "rejected: ..."
 ---@param ctx tidegate.ctx
 function on_drop(token, link, reason, ctx) end
 

@@ -126,6 +126,7 @@ describe("completion", function()
 
 	it("offers what is begun, words, and files", function()
 		assert.same({ "reload", "replay" }, complete("re"))
+		assert.same({ "export", "list", "purge", "show" }, complete("queue", ""))
 		assert.same({ "list", "purge", "retry", "show" }, complete("dead", ""))
 		assert.same({ "decode" }, complete("kdb", "d"))
 		assert.same({ "agent.lua.example" }, complete("run", "-c", "agent.l"))
