@@ -1,6 +1,7 @@
 --- The agent as it is built for other machines, emulated, between brokers of this one:
 -- tests/cross.sh builds it. What a router has written must be readable on a desk.
 local cjson = require "cjson"
+local file = require "lib.file"
 local gateway = require "lib.gateway"
 local http = require "lib.http"
 local kdb_gateway = require "lib.kdb_gateway"
@@ -148,6 +149,52 @@ local function each_machine(machine)
 		assert.truthy(answer.body:find('tidegate_received_total{link="field"} 10\n', 1, true), answer.body)
 	end)
 end
+
+-- What the program takes from libraries: names with their declarations, those of the C library by itself.
+local function imports(triplet, build, sysroot)
+	local declared, ours, libc = {}, {}, {}
+	local directory = file.directory()
+	proc.output(("grep -h '^#include <' agent/*.[ch] store/*.[ch] | sort -u >%s/all.c"):format(directory))
+	proc.output(("%s-gcc --sysroot=%s -I%s/usr/include -I%s/usr/include/lua5.4 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 " ..
+		"-D_TIME_BITS=64 -fsyntax-only -aux-info %s/declared %s/all.c"):format(triplet, sysroot, sysroot, sysroot, directory,
+		directory))
+	for line in file.read(directory .. "/declared"):gmatch("%*/ ([^\n]+)") do
+		for name in line:gmatch("([%w_]+) %(") do
+			declared[name] = (declared[name] or "") .. line
+		end
+	end
+	local symbols = proc.output(("%s-nm --dynamic --undefined-only %s"):format(triplet, build))
+	for name, of in (symbols .. file.read("agent/http_library.c"):gsub('"(MHD_[%w_]+)"', "U %1\n"))
+			:gmatch("%f[%w]U ([%w_]+)([^\n]*)") do
+		(of:find("GLIBC", 1, true) and libc or ours)[name] = declared[name] or ""
+	end
+	return ours, libc
+end
+
+local function naming(list, ...)
+	local found = {}
+	for name, declaration in pairs(list) do
+		for _, word in ipairs { ... } do
+			found[name] = found[name] or declaration:find("%f[%w_]" .. word .. "%f[^%w_]") and true
+		end
+	end
+	return found
+end
+
+-- Debian's libraries for it have times of 32 bits, the agent has 64.
+describe("armhf:", function()
+	it("has times of 64 bits and passes none to a library", function()
+		local ours, libc = imports("arm-linux-gnueabihf", "build/armhf/tidegate", "build/sysroot-armhf")
+		assert.is_true(naming(ours, "size_t").lua_pushlstring) -- it looks where it should
+		assert.is_true(naming(ours, "MHD_Response").MHD_destroy_response)
+		for name, declaration in pairs(ours) do
+			assert(declaration ~= "" or name:find("^_"), "no declaration of " .. name)
+		end
+		assert.same({}, naming(ours, "time_t", "timeval", "timespec", "stat", "off_t", "off64_t", "tm"))
+		assert.same({}, naming(libc, "time_t", "timeval", "timespec", "stat"))
+		assert.is_true(libc.__clock_gettime64 and libc.__stat64_time64 and libc.ftruncate64 and true)
+	end)
+end)
 
 for _, machine in ipairs(machines) do
 	describe(machine .. ":", function()
