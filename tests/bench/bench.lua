@@ -4,7 +4,7 @@
 -- and a collector (tests/tools/load.c, which costs a third of a broker and less);
 -- all files are below $TMPDIR (/tmp). Settings:
 --
---	BENCH_PARTS=...         of forwarding,outage,slow,backlog,flash,rules,kdb
+--	BENCH_PARTS=...         of forwarding,outage,slow,backlog,flash,rules,kdb,sizing
 --	BENCH_ONLY=...          of tidegate,express,default20,bridge,sqlite21,paho,python
 --	BENCH_ROUNDS=3          rounds, in each of which every forwarder has its turn
 --	BENCH_COUNT=50000       messages to forward; the slow ones get a fifth
@@ -17,9 +17,10 @@
 --	BENCH_SCRIPTS=100       scripts that are loaded there
 --	BENCH_LOOPS=10          endless loops there
 --	BENCH_ROWS=1000000      kdb+ rows that drain in part `kdb`; one at a time, a twentieth
+--	BENCH_WRITTEN=10        seconds of each flow of part `sizing`
 --
 -- A quick run: BENCH_ROUNDS=1 BENCH_COUNT=10000 BENCH_DRAIN=10000 BENCH_LONG=20000 BENCH_BACKLOG=50000 BENCH_FLASH=5
--- BENCH_CALLS=20000 BENCH_LOOPS=3 BENCH_ROWS=50000.
+-- BENCH_CALLS=20000 BENCH_LOOPS=3 BENCH_ROWS=50000 BENCH_WRITTEN=2.
 -- A missed bar is printed and fails nothing; only what breaks or loses messages does.
 package.path = "tests/?.lua;" .. package.path
 
@@ -32,6 +33,7 @@ local kdb = require "bench.kdb"
 local lab = require "bench.lab"
 local measure = require "bench.measure"
 local rules = require "bench.rules"
+local sizing = require "bench.sizing"
 local tables = require "bench.tables"
 
 local function setting(name, default)
@@ -50,6 +52,7 @@ local settings = {
 	scripts = setting("BENCH_SCRIPTS", 100),
 	loops = setting("BENCH_LOOPS", 10),
 	rows = setting("BENCH_ROWS", 1000000),
+	written = setting("BENCH_WRITTEN", 10),
 	call_limit = rules.call_limit,
 	rate = 100,
 	sizes = { 64, 1024 },
@@ -232,6 +235,13 @@ function parts.kdb()
 	end
 end
 
+-- Tidegate alone.
+function parts.sizing()
+	results.sizing = { memory = sizing.memory(), disk = sizing.disk(settings.count),
+		written = sizing.written(settings.written) }
+	note("sizes of %d configurations", #results.sizing.memory)
+end
+
 -- ---- the run ----
 
 local function chosen()
@@ -293,9 +303,10 @@ lab.main(function()
 	measure.files, files_remark = disk.for_small_files(measure.directory)
 	rules.directory = measure.directory
 	kdb.directory = measure.directory
+	sizing.directory = measure.directory
 	describe(list, files_remark)
 	local started = loop.now()
-	for _, part in ipairs { "forwarding", "outage", "slow", "backlog", "flash", "rules", "kdb" } do
+	for _, part in ipairs { "forwarding", "outage", "slow", "backlog", "flash", "rules", "kdb", "sizing" } do
 		if wanted("BENCH_PARTS", part) then
 			parts[part](list)
 			tables[part](list, results, settings)

@@ -226,6 +226,25 @@ function M.kdb(_, results)
 	print()
 end
 
+--- What a gateway needs of memory and flash.
+function M.sizing(_, results)
+	local mine = results.sizing
+	print("Memory of the agent, MB: resident, and what of that is its own (the rest are pages of programs and libraries)")
+	for _, entry in ipairs(mine.memory) do
+		print(("  %-50s %6s %6s"):format(entry.name, megabytes(entry.resident), megabytes(entry.own)))
+	end
+	print("Bytes of the database for each message that waits, topics of 10 bytes")
+	for _, entry in ipairs(mine.disk) do
+		print(("  %5d bytes of payload: %8s, and a log of %s MB"):format(entry.size, grouped(entry.bytes),
+			megabytes(entry.log)))
+	end
+	print("Bytes written for each message with the uplink down (by the process), and messages in a commit")
+	for _, entry in ipairs(mine.written) do
+		print(("  %5d bytes, %-30s %8s %6.1f"):format(entry.size, entry.about, grouped(entry.bytes), entry.together))
+	end
+	print()
+end
+
 -- ---- the bars ----
 
 local whole -- everything was asked for: what was not measured is told
