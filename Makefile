@@ -178,6 +178,12 @@ ipk: ## for OpenWrt's opkg, in build/ipk, of a program that was built there: TID
 		{ echo "usage: make ipk TIDEGATE=FILE ARCH=NAME (see docs/install.md)" >&2; exit 64; }
 	STRIP=$(STRIP) packaging/ipk.sh $(TIDEGATE) $(ARCH) $(BUILD)/ipk
 
+container: dist ## an image, tidegate:VERSION, by podman, buildah or docker
+	packaging/container.sh $(VERSION) $(BUILD)/tidegate-$(VERSION).tar.gz $(BUILD)/container
+
+test-container: deps-test-container dist ## it is built and run without an engine; as root
+	packaging/test-container.sh $(VERSION) $(BUILD)/tidegate-$(VERSION).tar.gz
+
 demo: deps-demo ## an outage and a kill -9, watched in the terminal
 	@$(MAKE) --no-print-directory all $(BUILD)/load
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/demo/demo.lua
@@ -322,7 +328,7 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 		tests/unit tests/tools tests/torture tests/fuzz \
 		tests/bench/handler_cost.c tests/bench/kdb_encode.c tests/bench/slow_sync.c tests/losses
 	luacheck --quiet scripts tests agent.lua.example
-	shellcheck .ci/run agent/page/make.sh packaging/*.sh packaging/completion/*.bash tests/*.sh tests/openwrt/*.sh \
+	shellcheck -x .ci/run agent/page/make.sh packaging/*.sh packaging/completion/*.bash tests/*.sh tests/openwrt/*.sh \
 		packaging/openwrt/net/tidegate/files/uci.sh packaging/openwrt/net/tidegate/files/tidegate.init
 	mandoc -T lint -W warning docs/man/*
 
@@ -393,6 +399,6 @@ clean: ## removes everything that was built
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install dist deb ipk test-deb demo bench fuzz losses test torture test-cross test-cross-quick sysroots \
-        tests lint clean help
+.PHONY: all install dist deb ipk container test-deb test-container demo bench fuzz losses test torture test-cross \
+        test-cross-quick sysroots tests lint clean help
 -include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)

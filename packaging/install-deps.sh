@@ -3,7 +3,7 @@
 # and installs it with apt, as root or through sudo. Elsewhere it says exactly
 # what to install and fails.
 #
-# usage: packaging/install-deps.sh build|test|lint|demo|bench|fuzz|deb|test-deb|cross...
+# usage: packaging/install-deps.sh build|test|lint|demo|bench|fuzz|deb|test-deb|test-container|cross...
 set -eu
 
 packages_of() {
@@ -27,11 +27,12 @@ packages_of() {
 		command -v npm >/dev/null || echo nodejs npm # for the page's charts
 		;;
 	test-deb) packages_of deb && echo mmdebstrap mosquitto mosquitto-clients ;;
+	test-container) echo buildah iproute2 mmdebstrap mosquitto mosquitto-clients ;;
 	cross)
 		packages_of build && echo mmdebstrap qemu-user-static
 		echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross
 		;;
-	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|deb|test-deb|cross..." >&2 && exit 64 ;;
+	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|deb|test-deb|test-container|cross..." >&2 && exit 64 ;;
 	esac
 }
 

@@ -9,34 +9,10 @@ cd "$(dirname "$0")/.."
 version=$1 build=$2
 scratch=$(mktemp -d)
 root=$scratch/root
-passed=0 failed=0
 pids=
 trap 'kill $pids 2>/dev/null || :; umount "$root/proc" "$root/dev/shm" 2>/dev/null || :; rm -rf --one-file-system "$scratch"' EXIT
 trap 'exit 1' INT TERM
-
-# Runs the rest; says whether that was well.
-check() {
-	what=$1
-	shift
-	if "$@" >"$scratch/out" 2>&1; then
-		echo "ok      $what"
-		passed=$((passed + 1))
-	else
-		echo "FAILED  $what"
-		sed 's/^/        /' "$scratch/out"
-		failed=$((failed + 1))
-	fi
-}
-
-# Tries for 15 seconds.
-eventually() {
-	tries=150
-	until "$@"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
+. packaging/checks.sh
 
 inside() { chroot "$root" env DEBIAN_FRONTEND=noninteractive "$@"; }
 owned() { [ "$(inside stat -c '%U:%G %a' "$1")" = "$2" ] || { inside stat -c '%U:%G %a' "$1" && false; }; }
@@ -136,5 +112,4 @@ check "configuration is gone" gone /etc/tidegate
 check "and not enabled any more" gone /etc/systemd/system/multi-user.target.wants/tidegate.service
 
 [ $failed -eq 0 ] || cat "$scratch/agent.log"
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+finish

@@ -105,6 +105,7 @@ end
 --- A fresh root, or `installed`, one with an unpacked package. `uci` is for /etc/config/tidegate.
 function M.new(uci, installed)
 	need.program("busybox")
+	need.success("[ $(id -u) != 0 ] || ! id tidegate", "root's agent would become the user tidegate of this machine")
 	local self = setmetatable({ root = installed or file.directory() }, router)
 	self:configure(uci)
 	if installed then

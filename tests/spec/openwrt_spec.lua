@@ -429,6 +429,14 @@ describe("the queue on OpenWrt", function()
 		assert.same({ router.root .. "/srv/tidegate" }, did.of("procd_add_restart_mount_trigger"))
 	end)
 
+	it("waits for it also after it was there", function()
+		local router = started(AGENT .. FIELD .. CORE)
+		router:write("/etc/config/fstab", MOUNT:format(router.root .. "/srv/tidegate", 1))
+		local well, did = router:run("start")
+		assert.falsy(well)
+		assert.same({}, did.of("procd_open_instance"))
+	end)
+
 	it("waits for no other and none that is off", function()
 		local router = openwrt.new(AGENT .. FIELD .. CORE)
 		router:write("/etc/config/fstab", MOUNT:format(router.root .. "/srv", 0) .. MOUNT:format(router.root .. "/sr", 1) ..

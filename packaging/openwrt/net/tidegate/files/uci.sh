@@ -323,15 +323,13 @@ tidegate_awaited() ( # DIRECTORY
 # The queue's directory is made, but not in the place of a stick that is not plugged in. One that is
 # there already keeps its owner.
 tidegate_make_store() { # FILE
-	local missing
-
 	case ${1#"$IPKG_INSTROOT"} in
 	/var/* | /tmp/*) logger -s -t tidegate -p daemon.warn "$1 is in memory: a reboot loses what waits" ;;
 	esac
 	TIDEGATE_STORE_DIRECTORY=${1%/*}
-	missing=$(tidegate_awaited "$TIDEGATE_STORE_DIRECTORY")
-	if [ -n "$missing" ]; then
-		logger -s -t tidegate "waiting for $missing to be mounted"
+	TIDEGATE_AWAITED=$(tidegate_awaited "$TIDEGATE_STORE_DIRECTORY")
+	if [ -n "$TIDEGATE_AWAITED" ]; then
+		logger -s -t tidegate "waiting for $TIDEGATE_AWAITED to be mounted"
 		return 1
 	fi
 	[ -d "$TIDEGATE_STORE_DIRECTORY" ] && return 0
