@@ -91,14 +91,17 @@ static int ask_file(const char *name, struct config *config, json_t *request, cl
 	return done;
 }
 
-int cli_ask(const char *name, struct config *config, json_t *request, client_line *line, void *arg, bool *resting,
+int cli_ask(const char *name, struct config *config, json_t *request, client_line *line, void *arg, char *nobody,
             char *err, size_t err_size)
 {
 	bool absent = true;
-	int fd = config->control ? client_connect(config->control, &absent, err, err_size) : -1;
+	int fd = -1;
 
-	if (resting)
-		*resting = fd < 0 && absent;
+	snprintf(err, err_size, "%s names no `control` socket", config->path);
+	if (config->control)
+		fd = client_connect(config->control, &absent, err, err_size);
+	if (nobody)
+		snprintf(nobody, CLI_NOBODY, "%s", fd < 0 && absent ? err : "");
 	if (fd >= 0)
 		return client_ask(fd, request, line, arg, err, err_size);
 	if (absent)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
-#include "cli_client.h"
+#include "cli_ask.h"
 #include "cli_table.h"
 #include "config.h"
 
@@ -34,10 +34,13 @@ static void print_agent(const json_t *lines)
 {
 	const json_t *line = first_of(lines, "agent");
 
-	if (line)
-		text_printf("%s: tidegate %s, up %s%s\ninstance %s\n\n", line_string(line, "name"), line_string(line, "version"),
-		            text_duration(line_number(line, "uptime_seconds")).string,
-		            line_truth(line, "stopping") ? ", stopping" : "", line_string(line, "instance"));
+	if (!line)
+		return;
+	text_printf("%s: tidegate %s", line_string(line, "name"), line_string(line, "version"));
+	if (line_truth(line, "running"))
+		text_printf(", up %s%s", text_duration(line_number(line, "uptime_seconds")).string,
+		            line_truth(line, "stopping") ? ", stopping" : "");
+	text_printf("\ninstance %s\n\n", line_string(line, "instance"));
 }
 
 static void print_problems(const json_t *lines)
@@ -184,6 +187,8 @@ static void print_store(const json_t *lines)
 		return;
 	text_printf("store: %s, %s, and %s of write-ahead log\n", line_string(line, "path"),
 	            text_bytes(line_number(line, "bytes")).string, text_bytes(line_number(line, "wal_bytes")).string);
+	if (!line_truth(first_of(lines, "agent"), "running"))
+		return;
 	text_printf("       %lld commits, %lld failed", line_integer(line, "commits"), line_integer(line, "commit_failures"));
 	if (line_integer(line, "salvages") > 0)
 		text_printf(", %lld salvaged after damage", line_integer(line, "salvages"));
@@ -223,39 +228,36 @@ static void print_line(void *arg, const char *text, size_t size, json_t *line)
 	fputc('\n', arg);
 }
 
-static int ask(const char *path, bool json, char *err, size_t err_size)
+/* 0, or -1; `nobody` as cli_ask() has it. */
+static int ask(struct config *config, bool json, char *nobody, char *err, size_t err_size)
 {
 	json_t *request = json_pack("{s:s}", "command", "status"), *lines = json_array();
-	bool absent;
-	int fd = client_connect(path, &absent, err, err_size), result;
+	int result;
 
-	if (fd < 0) {
-		json_decref(request);
-		result = -1;
-	} else if (json) {
-		result = client_ask(fd, request, print_line, stdout, err, err_size);
+	if (json) {
+		result = cli_ask("status", config, request, print_line, stdout, nobody, err, err_size);
 	} else {
-		result = client_ask(fd, request, keep, lines, err, err_size);
+		result = cli_ask("status", config, request, keep, lines, nobody, err, err_size);
 		print_status(lines);
 	}
 	json_decref(lines);
 	return result;
 }
 
+/* Who asks whether all is well with the agent is told that none runs, whatever there is to see. */
 int cli_status(const struct options *options)
 {
 	struct config *config = cli_glance(options);
-	int status = CLI_FAILED;
-	char err[512];
+	char nobody[CLI_NOBODY] = "", err[512];
+	int done;
 
 	if (!config)
 		return CLI_CONFIG;
-	if (!config->control)
-		fprintf(stderr, "tidegate status: %s names no `control` socket; " CLI_CONTROL_HINT "\n", config->path);
-	else if (ask(config->control, options->json, err, sizeof err) < 0)
+	done = ask(config, options->json, nobody, err, sizeof err);
+	if (*nobody)
+		fprintf(stderr, "tidegate status: %s\n", nobody);
+	if (done < 0)
 		fprintf(stderr, "tidegate status: %s\n", err);
-	else
-		status = 0;
 	config_free(config);
-	return cli_flush() == 0 ? status : CLI_FAILED;
+	return cli_flush() == 0 && done == 0 && !*nobody ? 0 : CLI_FAILED;
 }

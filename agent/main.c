@@ -54,7 +54,8 @@ static const struct command commands[] = {
 		.synopsis = "status [-c FILE] [--json]",
 		.summary = "links, queues, scripts, losses of the running agent",
 		.details = "\n" CONFIG_OPTION JSON_OPTION "\n"
-			   "Asks the agent through the socket that is `control` in the configuration.\n"
+			   "Asks the agent through the socket that is `control` in the configuration; of one that\n"
+			   "does not run it shows what the database says.\n"
 			   "Exit status: 0 it answered, 1 no agent answers, 78 the configuration cannot be read.\n",
 		.run = cli_status,
 	},

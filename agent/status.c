@@ -14,6 +14,7 @@
 #include "disk.h"
 #include "forward.h"
 #include "ledger.h"
+#include "look.h"
 #include "metrics.h"
 #include "queue.h"
 
@@ -49,15 +50,29 @@ static bool tell_agent(const struct agent *agent, struct answer *answer, size_t 
 {
 	if (index > 0)
 		return false;
-	answer_line(answer, json_pack("{s:s, s:o, s:s, s:s, s:i, s:f, s:b}",
+	answer_line(answer, json_pack("{s:s, s:o, s:s, s:s, s:i, s:f, s:b, s:b}",
 	                              "kind", "agent",
 	                              "name", text(agent->config->name),
 	                              "version", VERSION,
 	                              "instance", store_instance(agent->store),
 	                              "pid", (int)getpid(),
 	                              "uptime_seconds", seconds_since(agent, agent->started_ms),
+	                              "running", 1,
 	                              "stopping", agent->phase != RUNNING));
 	return true;
+}
+
+/* Of one that does not run. */
+static bool tell_resting_agent(const struct agent *agent, struct answer *answer, size_t index)
+{
+	if (index == 0)
+		answer_line(answer, json_pack("{s:s, s:o, s:s, s:s, s:b}",
+		                              "kind", "agent",
+		                              "name", text(agent->config->name),
+		                              "version", VERSION,
+		                              "instance", store_instance(agent->store),
+		                              "running", 0));
+	return index == 0;
 }
 
 /* ---- what is wrong ---- */
@@ -71,6 +86,14 @@ static void problem(struct answer *answer, const char *part, const char *name, c
 	                              "name", name ? text(name) : NULL,
 	                              "text", text(what),
 	                              "since_seconds", since));
+}
+
+static bool tell_rest_problem(const struct agent *agent, struct answer *answer, size_t index)
+{
+	(void)agent;
+	if (index == 0)
+		problem(answer, "agent", NULL, "does not run; this is what its database says", NULL);
+	return index == 0;
 }
 
 static bool tell_store_problem(const struct agent *agent, struct answer *answer, size_t index)
@@ -299,6 +322,32 @@ static bool tell_queue(const struct agent *agent, struct answer *answer, size_t 
 	return true;
 }
 
+/* What is in the database, of links that are configured and of those that are not any more. */
+static bool tell_resting_queue(const struct agent *agent, struct answer *answer, size_t index)
+{
+	uint64_t messages, bytes;
+	char name[256];
+	uint32_t id = 0;
+
+	for (size_t i = 0; i <= index; i++)
+		if (look_link(agent->store, &id, name, sizeof name) <= 0)
+			return false;
+	if (look_count(agent->store, id, &messages, &bytes) < 0) {
+		answer_fail(answer, "the queue of link %s cannot be read", name);
+		return false;
+	}
+	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I, s:i, s:i, s:i, s:o}",
+	                              "kind", "queue",
+	                              "link", text(name),
+	                              "messages", (json_int_t)messages,
+	                              "bytes", (json_int_t)bytes,
+	                              "unsafe", 0,
+	                              "in_flight", 0,
+	                              "awaiting", 0,
+	                              "dropped", dropped(agent, name)));
+	return true;
+}
+
 static bool tell_script(const struct agent *agent, struct answer *answer, size_t index)
 {
 	const struct agent_script *place = &agent->scripts[index];
@@ -415,7 +464,7 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 	                 "commits", (json_int_t)stats.commits,
 	                 "commit_failures", (json_int_t)stats.failures,
 	                 "salvages", (json_int_t)stats.salvages,
-	                 "bytes_written", written < 0 ? NULL : json_integer((json_int_t)written));
+	                 "bytes_written", written < 0 || !agent->loop ? NULL : json_integer((json_int_t)written));
 	answer_line(answer, line);
 	return true;
 }
@@ -425,20 +474,27 @@ static bool tell_store(const struct agent *agent, struct answer *answer, size_t 
 static tell *const kinds[] = {
         tell_agent, tell_store_problem, tell_salvage_problem, tell_link_problem, tell_queue_problem,
         tell_collector_problem, tell_loss_problem, tell_script_problem, tell_dead_problem, tell_link, tell_queue,
-        tell_script, tell_metric, tell_loss, tell_dead, tell_store,
+        tell_script, tell_metric, tell_loss, tell_dead, tell_store, NULL,
+};
+
+static tell *const resting_kinds[] = {
+        tell_resting_agent, tell_rest_problem, tell_salvage_problem, tell_dead_problem, tell_resting_queue,
+        tell_loss, tell_dead, tell_store, NULL,
 };
 
 static bool next(void *arg, void *state, struct answer *answer)
 {
+	const struct agent *agent = arg;
 	struct progress *progress = state;
+	tell *const *all = agent->loop ? kinds : resting_kinds;
 
-	if (kinds[progress->kind](arg, answer, progress->index)) {
+	if (all[progress->kind](agent, answer, progress->index)) {
 		progress->index++;
 		return true;
 	}
 	progress->kind++;
 	progress->index = 0;
-	return progress->kind < sizeof kinds / sizeof *kinds;
+	return all[progress->kind];
 }
 
 const struct answer_command status_command = {.name = "status", .state_size = sizeof(struct progress), .next = next};

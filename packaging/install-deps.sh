@@ -11,8 +11,8 @@ packages_of() {
 	build) echo make gcc libc6-dev pkg-config liblua5.4-dev libmosquitto-dev libsqlite3-dev libssl-dev libjansson-dev libmicrohttpd-dev ;;
 	demo) packages_of build && echo mosquitto lua5.4 lua-cjson lua-luv ;;
 	test)
-		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables prometheus systemd \
-			busybox libpaho-mqtt-dev
+		packages_of demo && echo mosquitto-clients lua-busted lua-filesystem openssl sqlite3 strace iproute2 nftables prometheus \
+			busybox libpaho-mqtt-dev systemd zsh
 		command -v npm >/dev/null || echo nodejs npm # whoever packaged it
 		[ "${CI:-}" != true ] || echo chromium # large; elsewhere its spec is pending
 		;;

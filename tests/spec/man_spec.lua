@@ -1,5 +1,6 @@
 --- Manual pages and completion know every command, option and key that there is.
 local file = require "lib.file"
+local need = require "lib.need"
 local proc = require "lib.proc"
 local uv = require "luv"
 
@@ -102,7 +103,29 @@ describe("tidegate.lua(5)", function()
 	end)
 end)
 
-describe("completion", function()
+describe("completion for zsh", function()
+	local text = file.read("packaging/completion/_tidegate")
+	for name, words in text:gmatch("\n(_tidegate_%l+)=%('([^%[']+)") do
+		text = text:gsub("%$" .. name .. "%f[^%w_]", "'" .. words .. "[")
+	end
+
+	it("offers every command, and every option of each", function()
+		for _, command in ipairs(commands()) do
+			assert(text:find("\n\t\t'" .. command .. ":", 1, true), command)
+			local branch = text:match("\n\t[%l| ]*%f[%l]" .. command .. "%f[^%l][%l| ]*%)(.-);;") or ""
+			for _, option in ipairs(options(command)) do
+				assert(branch:find("[^%w-]" .. option:gsub("%-", "%%-") .. "%["), command .. " " .. option)
+			end
+		end
+	end)
+
+	it("is understood by zsh", function()
+		need.program("zsh")
+		assert.equal("", proc.output("zsh -n packaging/completion/_tidegate 2>&1"))
+	end)
+end)
+
+describe("completion for bash", function()
 	it("offers every command, and every option of each", function()
 		local list = commands()
 		table.sort(list)

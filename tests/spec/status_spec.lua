@@ -223,6 +223,28 @@ describe("status:", function()
 			assert.truthy(err:find("control.sock: Connection refused", 1, true), err)
 		end)
 
+		it("shows what the database of a stopped agent says", function()
+			local g = start()
+			g.uplink.cut()
+			g:publish_readings(1, 3)
+			g:await_taken()
+			g.agent:stop()
+			local code, out, err = g.agent:command("status")
+			assert.equal(1, code)
+			assert.truthy(err:find("no agent answers at ", 1, true), err)
+			assert.truthy(out:find("^gw: tidegate %S+\ninstance %x+\n\n! agent: does not run"), out)
+			assert.truthy(out:find("\ncore  +3  +33 B  "), out)
+			assert.truthy(out:find("\ndead letters: 0\n", 1, true), out)
+			code, out = g.agent:command("status", "--json")
+			assert.equal(1, code)
+			local queued = {}
+			for line in out:gmatch("[^\n]+") do
+				line = cjson.decode(line)
+				queued[line.link or line.kind] = line.messages or line.running
+			end
+			assert.same({ 3, 0, false }, { queued.core, queued.field, queued.agent })
+		end)
+
 		it("says what to configure", function()
 			local g = gateway.start()
 			local code, out, err = g.agent:command("status")

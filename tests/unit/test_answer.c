@@ -50,10 +50,25 @@ static void end(void *state)
 	ends++;
 }
 
+/* Works for three turns before it has anything to say. */
+static bool work_next(void *arg, void *state, struct answer *answer)
+{
+	struct counting *counting = state;
+
+	(void)arg;
+	made++;
+	if (++counting->from <= 3)
+		answer_pause(answer);
+	else
+		answer_line(answer, json_pack("{s:s}", "kind", "done"));
+	return counting->from <= 3;
+}
+
+static const struct answer_command work = {.name = "work", .next = work_next, .state_size = sizeof(struct counting)};
 static const struct answer_command count = {
         .name = "count", .state_size = sizeof(struct counting), .begin = begin, .next = next, .end = end};
 static const struct answer_command broken = {.name = "broken", .next = next, .state_size = sizeof(struct counting)};
-static const struct answer_command *const commands[] = {&count, &broken, NULL};
+static const struct answer_command *const commands[] = {&count, &broken, &work, NULL};
 
 static char agent[] = "agent";
 
@@ -166,6 +181,25 @@ static void makes_text_of_anything(void)
 	json_decref(empty);
 }
 
+/* A turn at a time, and whoever asked is not told that all has left. */
+static void works_before_it_says_anything(void)
+{
+	struct answer *answer = ask("{\"command\":\"work\"}");
+	size_t size;
+	const char *data;
+
+	made = 0;
+	for (int i = 1; i <= 3; i++) {
+		data = answer_data(answer, &size);
+		CHECK(data && size == 0 && made == i);
+	}
+	data = answer_data(answer, &size);
+	CHECK(data && size > 0 && strncmp(data, "{\"kind\":\"done\"}\n{\"ok\":true}\n", size) == 0);
+	answer_taken(answer, size);
+	CHECK(!answer_data(answer, &size));
+	answer_close(answer);
+}
+
 int main(void)
 {
 	RUN(answers_in_lines);
@@ -173,6 +207,7 @@ int main(void)
 	RUN(refuses_wrong_arguments);
 	RUN(makes_long_answers_in_pieces);
 	RUN(can_be_closed_at_any_time);
+	RUN(works_before_it_says_anything);
 	RUN(makes_text_of_anything);
 	return test_end();
 }
