@@ -417,7 +417,8 @@ static void run(struct load *load)
 			read_what_waits(load);
 		if (load->options.publish)
 			publish_what_is_due(load);
-		if (mosquitto_want_write(load->mosq))
+		/* Without a socket that would be another disconnect, and put off the next attempt for good. */
+		if (mosquitto_socket(load->mosq) >= 0 && mosquitto_want_write(load->mosq))
 			mosquitto_loop_write(load->mosq, 1);
 		cork(load, 0);
 		keep_time(load);
