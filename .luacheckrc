@@ -12,5 +12,6 @@ files["scripts"] = { std = "tidegate" }
 files["scripts/testing"] = { std = "min" } -- runs in busted, on whatever Lua that has
 files["tests/spec"] = { std = "+busted" }
 files["tests/cross"] = { std = "+busted" }
+files["tests/fleet/rules.lua"] = { std = "tidegate" }
 files["agent.lua.example"] = { std = "tidegate_config" }
 files["scripts/meta"] = { ignore = { "1", "212", "241" } } -- it declares

@@ -202,6 +202,19 @@ losses: deps-bench ## what a kill, a power cut and a full disk cost Tidegate and
 	@$(MAKE) --no-print-directory all $(BENCH_TOOLS)
 	@$(BENCH_ENV) lua5.4 tests/losses/losses.lua
 
+# The broker of the fleet's cluster, unpacked and not installed: a package of it starts a service.
+RABBITMQ = build/rabbitmq
+
+$(RABBITMQ)/unpacked:
+	@mkdir -p $(RABBITMQ)
+	cd $(RABBITMQ) && apt-get download rabbitmq-server && dpkg-deb -x rabbitmq-server_*.deb . && touch unpacked
+
+fleet: deps-fleet ## many gateways on a cluster: FLEET_AGENTS=200 FLEET_SECONDS=30 for the whole of it
+	@$(MAKE) --no-print-directory all $(BUILD)/fleet_collector $(BUILD)/load $(BUILD)/no_jitter.so $(RABBITMQ)/unpacked
+	@mkdir -p $(BUILD)/fleet
+	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load COLLECTOR=$(BUILD)/fleet_collector NO_JITTER=$(BUILD)/no_jitter.so \
+		RABBITMQ=$(RABBITMQ) FIGURES=$(BUILD)/fleet/figures.jsonl lua5.4 tests/fleet/fleet.lua
+
 # ---- testing it ----
 
 test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
@@ -302,6 +315,14 @@ $(BUILD)/paho_forward: tests/bench/paho_forward.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< -lpaho-mqtt3as -lpthread
 
+$(BUILD)/fleet_collector: tests/fleet/collector.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $< -lrabbitmq
+
+$(BUILD)/no_jitter.so: tests/fleet/no_jitter.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) -shared -fPIC $(LDFLAGS) -o $@ $<
+
 $(BUILD)/kdb_encode: tests/bench/kdb_encode.c $(BUILD)/libagent.a Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $< $(BUILD)/libagent.a -lm
@@ -326,7 +347,7 @@ lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, s
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store \
 		tests/unit tests/tools tests/torture tests/fuzz \
-		tests/bench/handler_cost.c tests/bench/kdb_encode.c tests/bench/slow_sync.c tests/losses
+		tests/bench/handler_cost.c tests/bench/kdb_encode.c tests/bench/slow_sync.c tests/fleet tests/losses
 	luacheck --quiet scripts tests agent.lua.example
 	shellcheck -x .ci/run agent/page/make.sh packaging/*.sh packaging/completion/*.bash tests/*.sh tests/openwrt/*.sh \
 		packaging/openwrt/net/tidegate/files/uci.sh packaging/openwrt/net/tidegate/files/tidegate.init
@@ -399,6 +420,6 @@ clean: ## removes everything that was built
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install dist deb ipk container test-deb test-container demo bench fuzz losses test torture test-cross \
+.PHONY: all install dist deb ipk container test-deb test-container demo bench fleet fuzz losses test torture test-cross \
         test-cross-quick sysroots tests lint clean help
 -include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)

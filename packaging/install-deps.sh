@@ -3,7 +3,7 @@
 # and installs it with apt, as root or through sudo. Elsewhere it says exactly
 # what to install and fails.
 #
-# usage: packaging/install-deps.sh build|test|lint|demo|bench|fuzz|deb|test-deb|test-container|cross...
+# usage: packaging/install-deps.sh build|test|lint|demo|bench|fleet|fuzz|deb|test-deb|test-container|cross...
 set -eu
 
 packages_of() {
@@ -21,6 +21,11 @@ packages_of() {
 		command -v npm >/dev/null || echo nodejs npm # it builds first, and the page keeps what it finds then
 		;;
 	bench) packages_of demo && echo libpaho-mqtt-dev python3 python3-paho-mqtt ;;
+	fleet) # RabbitMQ itself is unpacked by make: installed, it would start a service
+		packages_of demo && echo librabbitmq-dev erlang-base erlang-crypto erlang-eldap erlang-inets erlang-mnesia \
+			erlang-os-mon erlang-parsetools erlang-public-key erlang-runtime-tools erlang-ssl erlang-syntax-tools \
+			erlang-tools erlang-xmerl
+		;;
 	fuzz) packages_of build && echo clang libclang-rt-dev lua5.4 ;;
 	deb)
 		packages_of build && echo debhelper dpkg-dev lintian
@@ -32,7 +37,7 @@ packages_of() {
 		packages_of build && echo mmdebstrap qemu-user-static
 		echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross
 		;;
-	*) echo "usage: $0 build|test|lint|demo|bench|fuzz|deb|test-deb|test-container|cross..." >&2 && exit 64 ;;
+	*) echo "usage: $0 build|test|lint|demo|bench|fleet|fuzz|deb|test-deb|test-container|cross..." >&2 && exit 64 ;;
 	esac
 }
 
