@@ -125,6 +125,7 @@ struct link_config {
 	int64_t session_expiry_ms;    /* MQTT 5; -1: never expires */
 	int64_t keepalive_ms;
 	int receive_maximum;          /* MQTT 5; 0: the library's */
+	int max_qos;                  /* 1 or 2; what is published above it is sent at it */
 	struct subscription *subscriptions;
 	size_t n_subscriptions;
 	struct announcement will, birth;

@@ -38,7 +38,7 @@ static void only_for(struct reader *reader, const char *problem, const char *con
 static void check_kind(struct reader *reader, const struct link_config *link)
 {
 	static const char *const only_mqtt[] = {"client_id", "version", "clean_session", "session_expiry", "keepalive",
-	                                        "receive_maximum", "subscribe", "will", "birth", "socks5", "bind",
+	                                        "receive_maximum", "max_qos", "subscribe", "will", "birth", "socks5", "bind",
 	                                        "ack_topic", "ack_window", "loss_topic", NULL};
 	static const char *const only_kdb[] = {"tables", "call", "call_as", "time_column", "exactly_once", "batch", "timeout",
 	                                       "retry_errors", "late_after", "late_call", "check_meta", "compress", NULL};
@@ -184,6 +184,10 @@ static void check_mqtt_link(struct reader *reader, const struct link_config *lin
 	if (link->client_id && strlen(link->client_id) > MQTT_TEXT_MAX)
 		key_problem(reader, "client_id", "is longer than 65535 bytes");
 	check_credentials(reader, link);
+	if (link->will.qos > link->max_qos)
+		key_problem(reader, "will", "is at QoS 2, above `max_qos`");
+	if (link->birth.qos > link->max_qos)
+		key_problem(reader, "birth", "is at QoS 2, above `max_qos`");
 	check_announcement(reader, "will", &link->will);
 	check_announcement(reader, "birth", &link->birth);
 	check_ack_topic(reader, link);

@@ -211,6 +211,7 @@ static const struct field link_fields[] = {
 	{.key = "session_expiry", .read = read_expiry, AT(session_expiry_ms), .max = INT64_C(4294967294000)},
 	{.key = "keepalive", .read = read_keepalive, AT(keepalive_ms), .max = 65535000},
 	{.key = "receive_maximum", .read = read_int, AT(receive_maximum), .min = 1, .max = 65535},
+	{.key = "max_qos", .read = read_int, AT(max_qos), .min = 1, .max = 2},
 	{.key = "subscribe", .read = read_elsewhere},
 	{.key = "will", .read = read_table, AT(will), .fields = announcement_fields},
 	{.key = "birth", .read = read_table, AT(birth), .fields = announcement_fields},
@@ -423,6 +424,7 @@ static void set_defaults(struct link_config *link)
 	link->ack_window = ACK_WINDOW;
 	link->keepalive_ms = 60000;
 	link->version = MQTT_311;
+	link->max_qos = 2;
 	link->queue.max_bytes = QUEUE_BYTES;
 	link->tls.verify_host = true;
 }

@@ -54,7 +54,7 @@ static bool same_session(const struct link_config *a, const struct link_config *
 	return same_text(a->client_id, b->client_id) && same_text(a->username, b->username) &&
 	       same_text(a->password, b->password) && a->version == b->version && a->clean_session == b->clean_session &&
 	       a->session_expiry_ms == b->session_expiry_ms && a->keepalive_ms == b->keepalive_ms &&
-	       a->receive_maximum == b->receive_maximum && a->window == b->window;
+	       a->receive_maximum == b->receive_maximum && a->max_qos == b->max_qos && a->window == b->window;
 }
 
 static bool same_patterns(const struct kdb_config *a, const struct kdb_config *b)

@@ -399,7 +399,7 @@ static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_m
 	if (limited && forward->allowance < 1)
 		return STEP_RATE;
 	flight.seq = message->seq;
-	flight.qos = message->qos;
+	flight.qos = message->qos == 2 && forward->policy.no_qos2 ? 1 : message->qos;
 	flight.wants_fate = forward->wants_fate(forward->arg, message->origin);
 	switch (send_copy(forward, message, awaited, age_ms, &flight, reason, sizeof reason)) {
 	case SEND_OK:

@@ -32,6 +32,7 @@ struct forward_policy {
 	bool strict;     /* nothing leaves before it is on disk */
 	bool live_first; /* after an outage, what is new goes ahead of the backlog */
 	double rate;     /* messages of the backlog a second, 0: as fast as it goes */
+	bool no_qos2;    /* what was published at QoS 2 is sent at 1 */
 	bool finds_guilty; /* the link finds out itself what a peer hangs up on, and refuses that */
 	/* Not NULL: from now on messages carry it and their number (agent/ack_line.h), go in the order of
 	 * their numbers, and are kept until the collector acknowledges them (agent/receipts.h). */

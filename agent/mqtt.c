@@ -112,6 +112,8 @@ static void read_limits(struct mqtt *mqtt, const mosquitto_property *list, struc
 	mosquitto_property_read_int16(list, MQTT_PROP_RECEIVE_MAXIMUM, &receive_maximum, false);
 	mosquitto_property_read_byte(list, MQTT_PROP_MAXIMUM_QOS, &max_qos, false);
 	mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE, &max_packet, false);
+	if (max_qos > mqtt->config->max_qos)
+		max_qos = (uint8_t)mqtt->config->max_qos;
 	/* The library never takes back a limit that a connection brought. */
 	if (mqtt->resumes && (max_packet != mqtt->max_packet || max_qos != mqtt->max_qos))
 		mqtt->start_over = true;

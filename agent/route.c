@@ -499,6 +499,7 @@ void route_set_policy(struct route *route, const struct link_config *config)
 	forward_set_policy(route->forward, (struct forward_policy){.strict = strict,
 	                                                           .live_first = policy->live_first,
 	                                                           .rate = policy->rate,
+	                                                           .no_qos2 = config->max_qos == 1,
 	                                                           .finds_guilty = route->kind == LINK_KDB,
 	                                                           .instance = instance,
 	                                                           .ack_window = (size_t)config->ack_window,

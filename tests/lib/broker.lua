@@ -51,7 +51,8 @@ local function write_configuration(self)
 	listener(lines, self.port, options.listener or {})
 	if options.tls then
 		listener(lines, self.tls_port, { "cafile " .. options.tls.ca, "certfile " .. options.tls.cert,
-			"keyfile " .. options.tls.key, "require_certificate " .. tostring(options.tls.require_certificate == true) })
+			"keyfile " .. options.tls.key, "require_certificate " .. tostring(options.tls.require_certificate == true),
+			table.unpack(options.tls.lines or {}) })
 	end
 	if options.psk then
 		local entries = {}
@@ -68,7 +69,7 @@ end
 --   persistence   keep sessions and messages across :stop() and :start()
 --   users         { name = password }: no anonymous clients
 --   acl           text of an ACL file
---   tls           { ca, cert, key, require_certificate }: a second listener, `tls_port`
+--   tls           { ca, cert, key, require_certificate, lines }: a second listener, `tls_port`
 --   psk           { identity = key in hexadecimal digits }: another one, `psk_port`
 --   listener      lines for the plain listener; lines: for the top
 --   max_queued    messages kept for a client that is away (default: no limit)
@@ -111,6 +112,17 @@ end
 --- Ends it with KILL.
 function broker:kill()
 	self.process:destroy()
+end
+
+--- Gives it other users, and has it read them; who is connected stays.
+function broker:set_users(users)
+	local before = self:occurrences("Reloading config.")
+	self.options.users = users
+	access(self, {})
+	self.process:kill("sighup")
+	loop.eventually(function()
+		return self:occurrences("Reloading config.") > before
+	end, "mosquitto reads its users")
 end
 
 --- Everything it has logged.

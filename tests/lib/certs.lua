@@ -20,6 +20,7 @@ local function certificate(directory, name, subject, extension)
 		"-subj '/CN=%s' -keyout %s.key -out %s.csr"):format(directory, subject, name, name))
 	proc.output(("cd %s && openssl x509 -req -in %s.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 " ..
 		"-extfile %s.ext -out %s.crt"):format(directory, name, name, name))
+	return { cert = ("%s/%s.crt"):format(directory, name), key = ("%s/%s.key"):format(directory, name) }
 end
 
 --- Returns a table of paths: `ca`, `other_ca` (signed nothing), and `server`,
@@ -32,21 +33,33 @@ function M.get()
 	local directory = assert(uv.fs_mkdtemp("/tmp/tidegate-certs-XXXXXX"))
 	authority(directory, "ca")
 	authority(directory, "other")
-	certificate(directory, "server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-	certificate(directory, "wrong", "elsewhere.example", "subjectAltName=DNS:elsewhere.example\n")
-	certificate(directory, "client", "gw-client", "extendedKeyUsage=clientAuth\n")
-	local function pair(name)
-		return { cert = ("%s/%s.crt"):format(directory, name), key = ("%s/%s.key"):format(directory, name) }
-	end
 	made = {
 		directory = directory,
 		ca = directory .. "/ca.crt",
 		other_ca = directory .. "/other.crt",
-		server = pair("server"),
-		wrong_host = pair("wrong"),
-		client = pair("client"),
+		server = certificate(directory, "server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\n"),
+		wrong_host = certificate(directory, "wrong", "elsewhere.example", "subjectAltName=DNS:elsewhere.example\n"),
+		client = certificate(directory, "client", "gw-client", "extendedKeyUsage=clientAuth\n"),
+		named = {},
 	}
 	return made
+end
+
+-- Made when it is first asked for.
+local function of(name, extension)
+	M.get()
+	made.named[name] = made.named[name] or certificate(made.directory, name, name, extension)
+	return made.named[name]
+end
+
+--- A certificate of the first authority, { cert, key }, for a client of that name.
+function M.client(name)
+	return of(name, "extendedKeyUsage=clientAuth\n")
+end
+
+--- The same for the server of that host name.
+function M.host(name)
+	return of(name, "subjectAltName=DNS:" .. name .. "\n")
 end
 
 --- Removes them; at the end of the run.

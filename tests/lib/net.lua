@@ -220,7 +220,7 @@ end
 
 --- A SOCKS5 server (RFC 1928, CONNECT only). With `username` and `password` it
 -- insists on them (RFC 1929). `requests` lists what was asked for, as
--- { host, port, username }. Every name is taken to be 127.0.0.1.
+-- { host, port, username }. Every name is taken to be 127.0.0.1, and with `port` every port to be that.
 function M.socks5(options)
 	options = options or {}
 	local self = { requests = {} }
@@ -254,7 +254,7 @@ function M.socks5(options)
 			end
 			request.port = string.unpack(">I2", need(2))
 			self.requests[#self.requests + 1] = request
-			M.connect(request.port, function(err, server)
+			M.connect(options.port or request.port, function(err, server)
 				if err then
 					client:write("\5\5\0\1\0\0\0\0\0\0")
 					return

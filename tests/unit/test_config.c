@@ -27,7 +27,7 @@ static void defaults(void)
 	CHECK(link->urls[0].port == 1883 && !link->urls[0].tls);
 	CHECK(link->window == 100 && link->reconnect_min_ms == 1000 && link->reconnect_max_ms == 60000);
 	CHECK(link->ack_timeout_ms == 30000 && link->keepalive_ms == 60000 && link->version == 4);
-	CHECK(!link->clean_session && link->session_expiry_ms == 0 && link->receive_maximum == 0);
+	CHECK(!link->clean_session && link->session_expiry_ms == 0 && link->receive_maximum == 0 && link->max_qos == 2);
 	CHECK(strncmp(link->client_id, host, strlen(host)) == 0 && is(link->client_id + strlen(host), "-core"));
 	CHECK(!link->username && !link->password && !link->will.topic && !link->birth.topic);
 	CHECK(link->n_subscriptions == 0 && link->queue.max_bytes == 256 << 20 && !link->queue.max_messages && !link->tls.version && !link->socks5.host);
@@ -106,6 +106,9 @@ static void unknown_keys(void)
 	            "agent.lua:1: [1]: expected `key = value`, got a value without a name"));
 	CHECK(link_gives("url = 'mqtt://h', exactly_once = true", ".exactly_once: is for kdb+ links only"));
 	CHECK(link_gives("url = 'mqtt://h', ack_topic = 'x/+'", ".ack_topic: topic contains a wildcard"));
+	CHECK(link_gives("url = 'mqtt://h', max_qos = 0", ".max_qos: expected a whole number from 1 to 2, got 0"));
+	CHECK(link_gives("url = 'mqtt://h', max_qos = 1, will = { topic = 't', qos = 2 }", ".will: is at QoS 2, above `max_qos`"));
+	CHECK(link_gives("url = 'mqtt://h', max_qos = 1, birth = { topic = 't', qos = 2 }", ".birth: is at QoS 2, above `max_qos`"));
 	CHECK(link_gives("url = 'mqtt://h', loss_topic = 'x/+'", ".loss_topic: topic contains a wildcard"));
 	CHECK(link_gives("url = 'kdb://h:5010', tables = { t = { 'a:long' } }, loss_topic = 'x'", ".loss_topic: is for MQTT links only"));
 	CHECK(link_gives("url = 'mqtt://h', ack_window = 5", ".ack_window: needs `ack_topic`"));
@@ -322,7 +325,7 @@ static void lines_of_keys(void)
 	            "agent.lua:22: links.b: expected `url` or `urls`",
 	            "agent.lua:22: links.b.links: unknown key, expected one of url, urls, default, window, reconnect, "
 	            "ack_timeout, queue, client_id, username, password, version, clean_session, session_expiry, "
-	            "keepalive, receive_maximum, subscribe, will, birth, tls, socks5, bind, ack_topic, ack_window, loss_topic, tables, call, call_as, "
+	            "keepalive, receive_maximum, max_qos, subscribe, will, birth, tls, socks5, bind, ack_topic, ack_window, loss_topic, tables, call, call_as, "
 	            "time_column, exactly_once, batch, timeout, retry_errors, late_after, late_call, check_meta, compress"));
 	CHECK(gives("local config = {\n" STORE "\n  links = {},\n  http = 'x' }\nreturn config",
 	            "agent.lua:4: http: expected a port from 1 to 65535, as in \"127.0.0.1:9464\""));

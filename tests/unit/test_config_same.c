@@ -52,6 +52,7 @@ static void what_a_connection_is_made_of(void)
 	        {"", "keepalive = '30s'"},
 	        {"version = '5', receive_maximum = 10", "version = '5', receive_maximum = 20"},
 	        {"", "window = 50"},
+	        {"", "max_qos = 1"},
 	        {"", "will = { topic = 't', payload = 'p' }"},
 	        {"will = { topic = 't', payload = 'p' }", "will = { topic = 'u', payload = 'p' }"},
 	        {"will = { topic = 't', payload = 'p' }", "will = { topic = 't', payload = 'q' }"},

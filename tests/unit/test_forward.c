@@ -408,6 +408,18 @@ static void leaves_qos_2_in_flight(void)
 	CHECK(n_dropped == 0 && forward_in_flight(forward) == 2);
 }
 
+static void isolates_what_is_sent_below_qos_2(void)
+{
+	begin();
+	forward_set_policy(forward, (struct forward_policy){.no_qos2 = true});
+	push_one(2);
+	forward_fill(forward, 0, 1);
+	CHECK(forward_has_qos(forward, 1) && !forward_has_qos(forward, 2));
+	for (int i = 0; i < 3; i++)
+		forward_lost(forward, 0);
+	CHECK(forward_isolates(forward));
+}
+
 /* ---- a collector that acknowledges itself ---- */
 
 static void begin_receipts(size_t window)
@@ -615,6 +627,7 @@ int main(void)
 	RUN(suspects_nothing_while_something_is_acknowledged);
 	RUN(takes_no_written_qos_0_for_an_acknowledgement);
 	RUN(leaves_qos_2_in_flight);
+	RUN(isolates_what_is_sent_below_qos_2);
 	RUN(keeps_what_the_collector_does_not_have);
 	RUN(sends_without_custody_at_qos_0);
 	RUN(sends_in_order_of_seq);
