@@ -97,11 +97,12 @@ static struct config *load(const char *path, bool *became, struct problems *prob
 	if (become_user(path, became, problems) < 0)
 		return NULL;
 	config = config_load(path, check_script, problems);
+	if (config || !*became)
+		return config;
 	privileges_name(geteuid(), name);
-	if (!config && *became)
-		problems_add(problems, "%s: this is how it is for user %s, which root becomes to run it "
-		                       "(`user` in agent.lua says another)", path, name);
-	return config;
+	problems_add(problems, "%s: this is how it is for user %s, which root becomes to run it (`user` in agent.lua "
+	                       "says another)", path, name);
+	return NULL;
 }
 
 static int run_once(const struct options *options)
@@ -117,9 +118,10 @@ static int run_once(const struct options *options)
 		log_error("config", "%s", problems.lines[i]);
 	if (config)
 		log_setup(config->log_level, config->log_target);
-	privileges_name(geteuid(), name);
-	if (became)
+	if (became) {
+		privileges_name(geteuid(), name);
 		log_info("agent", "started as root, goes on as user=%s", name);
+	}
 	for (size_t i = 0; config && i < config->warnings.n; i++)
 		log_warn("config", "%s", config->warnings.lines[i]);
 	if (config)

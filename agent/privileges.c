@@ -83,13 +83,15 @@ void privileges_settle(const char *user)
 {
 	const struct passwd *entry = user ? getpwnam(user) : NULL;
 	bool another = user && (!entry || entry->pw_uid != geteuid());
-	char name[PRIVILEGES_NAME];
+	char name[PRIVILEGES_NAME] = "";
 
-	privileges_name(geteuid(), name);
+	if (another)
+		privileges_name(geteuid(), name);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		log_warn("agent", "programs it might start could gain rights: %s", strerror(errno));
 	if (geteuid() == 0 && !user)
-		log_warn("agent", "runs as root: make a user \"%s\", or name one with `user` in agent.lua", PRIVILEGES_USER);
+		log_warn("agent", "runs as root: make a user \"%s\", or name one with `user` in agent.lua",
+		         PRIVILEGES_USER);
 	else if (another)
 		log_warn("agent", "runs as %s, and not as `user` says: only root could become \"%.60s\"", name, user);
 }

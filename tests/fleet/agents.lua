@@ -13,6 +13,7 @@ M.reconnect = { min = 1, max = 15 }
 
 local CONFIGURATION = [[
 return {
+	user = "root",
 	name = %q,
 	links = {
 		field = { url = "mqtt://127.0.0.1:%d", subscribe = { "field/%d/reading" } },

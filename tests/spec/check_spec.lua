@@ -120,6 +120,37 @@ bad-rules.lua:1: ')' expected near 'payload'
 		assert.is_false(file.exists(directory .. "/queue.db"))
 	end)
 
+	it("refuses a password where everyone may read it, and warns where it cannot tell", function()
+		local text = [[
+return {
+	links = { core = { url = "mqtt://127.0.0.1:1", username = "u", password = %s } },
+	store = { path = "queue.db" },
+}
+]]
+		local directory = directory_with { ["agent.lua"] = text:format('"hush"') }
+		assert.equal(0, (run(directory, "check"))) -- nobody else comes into the directory
+		assert(uv.fs_chmod(directory, 493))
+		assert(uv.fs_chmod(directory .. "/agent.lua", 420))
+		local code, _, err = run(directory, "check")
+		local problem = "agent.lua:2: links.core.password: stands in agent.lua, which every user of this machine may read: "
+		assert.equal(78, code)
+		assert.equal(problem .. "chmod o-r agent.lua\n", err)
+		code, _, err = run(directory, "run")
+		assert.equal(78, code)
+		assert.equal("error config: " .. problem .. "chmod o-r agent.lua\n", err)
+		assert(os.execute("cd " .. file.quote(directory) .. " && " .. err:match("chmod o%-r agent.lua")))
+		assert.equal(0, (run(directory, "check")))
+
+		file.write(directory .. "/agent.lua", tidegate.as_root(text:format('"hu" .. "sh"')))
+		assert(uv.fs_chmod(directory .. "/agent.lua", 420))
+		local out
+		code, out, err = run(directory, "check")
+		assert.equal(0, code)
+		assert.equal("agent.lua: ok (1 link, 0 scripts)\n", out)
+		assert.equal("agent.lua:2: warning: links.core.password: every user of this machine may read agent.lua: " ..
+			"if this stands in it, chmod o-r agent.lua\n", err)
+	end)
+
 	it("ends an endless loop and a memory bomb", function()
 		local code, _, err = run(directory_with { ["agent.lua"] = "while true do end" }, "check")
 		assert.equal(78, code)
