@@ -214,6 +214,8 @@ static void take(void *arg, const char *text, size_t size, json_t *line)
 	finish_message(output);
 	if (strcmp(kind, "message") == 0)
 		output->message = json_incref(line);
+	else if (strcmp(kind, "purging") == 0)
+		return;
 	else if (output->json)
 		print_json(output, line, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	else if (strcmp(kind, "queue") == 0)

@@ -7,7 +7,7 @@
  *     list    queue, message...          for each link; of each up to "limit" messages, the oldest first
  *     show    message, payload...
  *     export  (message, payload...)...   in the order of their numbers
- *     purge   purged...             for each link, with how many; durable by then
+ *     purge   (purging..., purged)...    for each link, with how many as yet and in all; durable by then
  *
  * A message has its payload in "payload" or "payload_base64" if it is short; else pieces of it follow, each in
  * "base64". A row for a kdb+ link has it in "row" as well, as JSON.

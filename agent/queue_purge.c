@@ -17,6 +17,7 @@
 #define NAME_BYTES   256
 #define STEP_RUNNING 1000  /* messages in a turn, */
 #define STEP_RESTING 20000 /* and where there are no turns */
+#define PROGRESS     10000 /* a sign of life after so many: whoever asked does not wait for ever */
 
 struct purge {
 	uint32_t id; /* of the link */
@@ -142,10 +143,10 @@ static int drop_of_closed(const struct purge *purge, struct agent *agent)
 	return n;
 }
 
-static void tell(const struct purge *purge, struct answer *answer)
+static void tell(const struct purge *purge, struct answer *answer, const char *kind)
 {
 	answer_line(answer, json_pack("{s:s, s:o, s:I, s:I}",
-	                              "kind", "purged",
+	                              "kind", kind,
 	                              "link", answer_text(purge->name, strlen(purge->name)),
 	                              "count", (json_int_t)purge->count,
 	                              "in_flight", (json_int_t)purge->in_flight));
@@ -184,8 +185,10 @@ static bool next(void *arg, void *state, struct answer *answer)
 	route = route_named(agent, purge->name);
 	n = route ? drop_of_route(purge, route) : drop_of_closed(purge, agent);
 	purge->count += n > 0 ? (uint64_t)n : 0;
+	if (n > 0 && purge->count / PROGRESS > (purge->count - (uint64_t)n) / PROGRESS)
+		tell(purge, answer, "purging");
 	if (n == 0 && commit(agent)) {
-		tell(purge, answer);
+		tell(purge, answer, "purged");
 		purge->begun = false;
 	} else if (n <= 0) {
 		answer_fail(answer, "the store cannot be read or written now; %" PRIu64 " messages of link %s are purged",

@@ -34,7 +34,8 @@ static int n_purged;
 static void on_dropped(void *arg, struct queue *queue, const struct message *message, enum queue_drop why)
 {
 	(void)arg;
-	CHECK(why == QUEUE_PURGED && message->seq < SEQS && model[message->seq].fate == WAITS);
+	REQUIRE(message->seq < SEQS);
+	CHECK(why == QUEUE_PURGED && model[message->seq].fate == WAITS);
 	CHECK((queue == hist) == model[message->seq].hist && model[message->seq].priority == message->priority);
 	model[message->seq].fate = GONE;
 	n_purged++;
