@@ -5,7 +5,7 @@
 #
 # usage: tests/cross.sh sysroots           unpacks the libraries that are not there yet
 #        tests/cross.sh test UNIT-TEST...  runs these and tests/cross/machines_spec.lua
-# MACHINES may name one of the machines.
+# MACHINES names others than those two: one of them, or mipsel.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ libraries=libc6-dev,liblua5.4-dev,libmosquitto-dev,libsqlite3-dev,libssl-dev,lib
 triplet_of() {
 	case $1 in
 	armhf) echo arm-linux-gnueabihf ;;
-	s390x) echo s390x-linux-gnu ;;
+	mipsel | s390x) echo "$1-linux-gnu" ;;
 	*) echo "$0: no machine $1" >&2 && exit 64 ;;
 	esac
 }
