@@ -269,6 +269,20 @@ describe("docs/clouds.md, Azure IoT Hub:", function()
 		g:wait_delivered()
 	end)
 
+	it("goes on with max_qos when a message at QoS 2 has held the queue up", function()
+		local g = start_hub(token(file.directory(), 3600))
+		g:start_agent("azure", { ["max_qos = 1"] = 'reconnect = { min = "50ms", max = "300ms" }' })
+		g.sensor:publish("sensors/hall/qos2", "twice")
+		g.sensor:publish("sensors/hall/temp", "21.5")
+		g.agent:wait_log("lost 4 times in a row")
+		local path = g.agent.directory .. "/agent.lua"
+		file.write(path, (file.read(path):gsub("reconnect = {", "max_qos = 1, reconnect = {")))
+		assert.equal(0, (g.agent:command("reload")))
+		g.reader:wait_topic(EVENTS .. "topic=sensors%2Fhall%2Ftemp")
+		assert.same({ "twice" }, g.reader:payloads("at=2$"))
+		g:wait_delivered()
+	end)
+
 	it("reports losses on a topic that the hub takes", function()
 		local g = start_hub(token(file.directory(), 3600))
 		g.gate.host = nil -- nobody gets in yet

@@ -9,6 +9,7 @@ local loop = require "lib.loop"
 local need = require "lib.need"
 local proc = require "lib.proc"
 local rehearsal = require "tidegate.spec"
+local tables = require "lib.tables"
 local tidegate = require "lib.tidegate"
 local uv = require "luv"
 
@@ -46,14 +47,6 @@ local function numbers(list, topic)
 		end
 	end
 	return found
-end
-
-local function up_to(n)
-	local list = {}
-	for i = 1, n do
-		list[i] = i
-	end
-	return list
 end
 
 -- A program that makes KX's calls; `texts` gives the lines it has printed.
@@ -98,8 +91,8 @@ describe("docs/from-kx.md: producer and consumer", function()
 		loop.eventually(function()
 			return #numbers(column(hist, 4), "topic1") == 200 and #numbers(column(hist, 4), "topic2") == 200
 		end, "400 rows in q", 60)
-		assert.same(up_to(200), numbers(column(hist, 4), "topic1"))
-		assert.same(up_to(200), numbers(column(hist, 4), "topic2"))
+		assert.same(tables.sequence(1, 200), numbers(column(hist, 4), "topic1"))
+		assert.same(tables.sequence(1, 200), numbers(column(hist, 4), "topic2"))
 		for _, row in ipairs(hist:rows("tab")) do
 			local sent, received = math.tointeger(tonumber(row[2])), math.tointeger(tonumber(row[3]))
 			assert(received >= sent - 1e6, "received before it was sent") -- milliseconds against microseconds
@@ -146,8 +139,8 @@ describe("docs/from-kx.md: producer and consumer", function()
 		sensor:reconnect()
 		send(11, 20)
 		hist:wait_rows(20)
-		assert.same(up_to(20), numbers(column(hist, 4), "topic1"))
-		assert.same(up_to(10), numbers(reader.texts(), "paho1"))
+		assert.same(tables.sequence(1, 20), numbers(column(hist, 4), "topic1"))
+		assert.same(tables.sequence(1, 10), numbers(reader.texts(), "paho1"))
 		assert.equal(848570400500000000, column(hist, 2)[1])
 	end)
 
@@ -170,7 +163,7 @@ describe("docs/from-kx.md: producer and consumer", function()
 		end
 		consumer:start()
 		hist:wait_rows(10)
-		assert.same(up_to(10), numbers(column(hist, 4), "topic1"))
+		assert.same(tables.sequence(1, 10), numbers(column(hist, 4), "topic1"))
 		with_reader(function(reader)
 			sensor:publish("paho1", "paho1_11")
 			loop.eventually(function() return #reader.texts() == 2 end, "the next one")
