@@ -196,7 +196,8 @@ static void print_purged(struct output *output, const json_t *line)
 		return;
 	text_printf("%s: %lld message%s purged", line_string(line, "link"), count, count == 1 ? "" : "s");
 	if (left > 0)
-		text_printf("; %lld in flight: delivered if the acknowledgement comes, and not sent again if it does not", left);
+		text_printf("; %lld in flight, delivered if acknowledged, given up if %s back", left,
+		            left == 1 ? "it comes" : "they come");
 	text_printf("\n");
 }
 

@@ -135,7 +135,7 @@ static void begin_answer(struct client *client, struct answer *answer)
 	reply(client);
 }
 
-/* The request is read all the same: who is hung up on while he writes never sees the answer. */
+/* The request is read all the same: who is hung up on while writing never sees the answer. */
 static struct answer *answer_to(const struct client *client)
 {
 	const struct control *control = client->control;

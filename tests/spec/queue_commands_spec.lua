@@ -8,7 +8,6 @@ local gateway = require "lib.gateway"
 local kdb_gateway = require "lib.kdb_gateway"
 local loop = require "lib.loop"
 local net = require "lib.net"
-local need = require "lib.need"
 local proc = require "lib.proc"
 local tidegate = require "lib.tidegate"
 
@@ -245,7 +244,6 @@ for _, running in ipairs { true, false } do
 		end)
 
 		it("shows and exports rows as what they are", function()
-			need.program("npm")
 			local g = kdb_gateway.start { collector = false, port = net.free_port(), apart = true }
 			g:send_rows(1, 3)
 			loop.eventually(function()
@@ -319,8 +317,7 @@ describe("queue purge, while the agent runs,", function()
 		assert.same({ { kind = "purged", link = "core", count = 1, in_flight = 0 } },
 			(queue(agent, "purge", ("%d"):format(messages(agent)[1].seq))))
 		local _, text = agent:command("queue", "purge", "--all")
-		assert.equal("core: 3 messages purged; 1 in flight: delivered if the acknowledgement comes, and not sent again " ..
-			"if it does not\n", text)
+		assert.equal("core: 3 messages purged; 1 in flight, delivered if acknowledged, given up if it comes back\n", text)
 		fake.publish = nil
 		fake:newest():send { type = "puback", id = second.id, code = busy }
 		agent:wait_log("dropped 2: purged")
