@@ -70,7 +70,7 @@ start() {
 		chroot --userspec=9464:9464 "$root" sh -c "cd /etc/tidegate && exec tidegate run" >>"$scratch/agent.log" 2>&1 &
 	agent=$!
 	pids="$pids $agent"
-	eventually status_says "^test-container: "
+	eventually status_says "^test-container: .* up "
 }
 stop() { kill "$agent" && wait "$agent"; }
 status() { inside sh -c "cd /etc/tidegate && tidegate status $1"; }

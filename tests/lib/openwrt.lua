@@ -52,13 +52,22 @@ local function calls_in(text)
 	return calls
 end
 
+-- A directory with busybox's own sed, sort, chmod and so on, as a router has them.
+local function applets(self)
+	local directory = self.root .. "/applets"
+	if not file.exists(directory) then
+		proc.output(("mkdir %s && busybox --install -s %s"):format(directory, directory))
+	end
+	return directory
+end
+
 --- Runs the init script's `start` or `reload`. Returns whether that went well and what it did:
 -- `calls` (lists of words), and `logged`, a line each.
 function router:run(action)
 	local record = self.root .. "/record"
 	os.remove(record)
-	local process = proc.spawn({ "busybox", "ash", uv.cwd() .. "/tests/openwrt/rc.sh", self.init, action },
-		{ env = { IPKG_INSTROOT = self.root, RECORD = record }, stdout = self.root .. "/out" })
+	local process = proc.spawn({ "env", "PATH=" .. applets(self), "ash", uv.cwd() .. "/tests/openwrt/rc.sh", self.init,
+		action }, { env = { IPKG_INSTROOT = self.root, RECORD = record }, stdout = self.root .. "/out" })
 	local code = process:wait()
 	assert(self:read("/out") == "", "the shell complains: " .. self:read("/out"))
 	local did = { calls = calls_in(file.read(record)), logged = "" }

@@ -75,6 +75,9 @@ describe("on OpenWrt", function()
 	it("the commands find agent.lua, and a file of the owner's there stays", function()
 		local router = started(AGENT .. FIELD .. CORE)
 		assert.equal(router:read("/var/etc/tidegate/agent.lua"), router:read("/etc/tidegate/agent.lua"))
+		proc.output("rm -r " .. router.root .. "/var") -- a reboot
+		assert.truthy((router:run("start")))
+		assert.equal(router:read("/var/etc/tidegate/agent.lua"), router:read("/etc/tidegate/agent.lua"))
 		os.remove(router.root .. "/etc/tidegate/agent.lua")
 		router:write("/etc/tidegate/agent.lua", "mine")
 		assert.truthy((router:run("start")))
@@ -357,6 +360,7 @@ describe("a reload on OpenWrt", function()
 			assert.same({}, did.of("start"))
 			assert.equal(before, router:read("/var/etc/tidegate/agent.lua"))
 			assert.equal(jail, router:read("/var/etc/tidegate/jail"))
+			assert.equal(384, uv.fs_stat(router.root .. "/var/etc/tidegate/agent.lua").mode & 511)
 		end
 	end)
 

@@ -366,5 +366,7 @@ tidegate_prepare() {
 	fi
 	tidegate_places "$config" >"$TIDEGATE_SETTLED.new" && mv "$TIDEGATE_SETTLED.new" "$TIDEGATE_SETTLED" || return 1
 	[ -n "$own" ] || mv "$config.new" "$config" || return 1
-	[ -e "$TIDEGATE_ETC/agent.lua" ] || ln -sf "$TIDEGATE_MADE/agent.lua" "$TIDEGATE_ETC/agent.lua"
+	# A link that leads nowhere is ours, of before the reboot.
+	[ -e "$TIDEGATE_ETC/agent.lua" ] || [ -h "$TIDEGATE_ETC/agent.lua" ] ||
+		ln -s "$TIDEGATE_MADE/agent.lua" "$TIDEGATE_ETC/agent.lua"
 }
