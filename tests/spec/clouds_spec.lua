@@ -77,7 +77,7 @@ end
 -- Waits until nothing is queued for the cloud any more.
 function cloud:wait_delivered(seconds)
 	loop.eventually(function()
-		return self.agent:link_status("core") and self:queued() == 0
+		return self:queued() == 0
 	end, "an empty queue", seconds)
 end
 
@@ -99,7 +99,7 @@ end
 -- Nothing gets in, and the log says why.
 function cloud:assert_kept_out()
 	self.agent:wait_log("link core: cannot connect")
-	assert.equal(0, self.broker:occurrences(" as gw-01 ("))
+	assert.equal(0, self.broker:occurrences(" as gw-01"))
 end
 
 local function identity()
