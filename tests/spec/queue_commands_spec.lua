@@ -330,6 +330,20 @@ describe("queue purge, while the agent runs,", function()
 		end
 	end)
 
+	it("gives up what the collector itself does not acknowledge", function()
+		local g = gateway.start { config = { control = "control.sock" },
+			core = { ack_topic = "acks", ack_timeout = "1s" } }
+		g:publish_readings(1, 3)
+		loop.eventually(function()
+			return #g.collector.messages == 3
+		end, "they are sent")
+		local lines = queue(g.agent, "purge", "--link", "core")
+		assert.same({ { kind = "purged", link = "core", count = 0, in_flight = 3 } }, lines)
+		loop.eventually(function()
+			return purged(g.agent, "core") == 3 and #messages(g.agent, "--link", "core") == 0
+		end, "they are given up instead of being sent again")
+	end)
+
 	-- Nothing is on disk, and the sensor is not acknowledged, until the collector or a commit has it.
 	it("lets the sensor go whose message it was", function()
 		local g = gateway.start { config = { control = "control.sock", store = { linger = "60s" } },
