@@ -268,10 +268,10 @@ describe("a kdb+ link", function()
 	end)
 
 	it("does not wait for a reply before a slow line has taken the call", function()
-		local got, greeted = 0, false
+		local got = 0
 		local slow = net.listen(function(socket)
-			local timer = uv.new_timer()
-			timer:start(4, 4, loop.guard(function()
+			local timer, greeted = uv.new_timer(), false
+			timer:start(12, 12, loop.guard(function()
 				if socket:is_closing() then
 					return net.close(timer)
 				end
@@ -289,7 +289,7 @@ describe("a kdb+ link", function()
 			end))
 		end)
 		local g = gateway.start { collector = false, port = slow.port,
-			link = { timeout = "500ms", tables = { sensor = { "text:string" } },
+			link = { timeout = "3s", tables = { sensor = { "text:string" } }, -- it takes longer to read all of it
 				batch = { rows = 24, bytes = "64MB", delay = "1s" } },
 			script = [[
 				function on_message()
