@@ -4,6 +4,7 @@
 local M = {}
 
 local deferred, last, reports = {}, {}, {}
+local lasting = { deferred = {}, last = {} }
 
 --- Has `fn` run after the current spec. It may raise: the spec then counts as
 -- failed.
@@ -14,6 +15,17 @@ end
 --- Has `fn` run after all that, and after the reports.
 function M.defer_last(fn)
 	last[#last + 1] = fn
+end
+
+--- Calls `fn`; what that starts lasts for the whole run instead, until M.close().
+function M.outlive(fn)
+	local spec_deferred, spec_last, spec_reports = deferred, last, reports
+	deferred, last, reports = lasting.deferred, lasting.last, {}
+	local ok, err = pcall(fn)
+	deferred, last, reports = spec_deferred, spec_last, spec_reports
+	if not ok then
+		error(err, 0)
+	end
 end
 
 --- Has `fn` run after the current spec if that failed; what it returns (a text)
@@ -48,6 +60,13 @@ function M.finish(failed)
 	end
 	last = {}
 	return table.concat(texts)
+end
+
+--- Ends what was to last for the whole run.
+function M.close()
+	deferred, last = lasting.deferred, lasting.last
+	M.run()
+	M.finish(false)
 end
 
 return M

@@ -28,6 +28,7 @@ busted.subscribe({ "test", "end" }, function(element, _, status)
 end)
 
 busted.subscribe({ "exit" }, function()
+	cleanup.close()
 	certs.remove()
 	loop.close()
 	return nil, true

@@ -5,7 +5,8 @@ local M = {}
 -- Set by tests/lib/helper.lua at the start of each spec.
 M.pending = error
 
-local function missing(reason)
+--- What is needed is not there, for the reason given.
+function M.missing(reason)
 	if os.getenv("CI") == "true" then
 		error(reason .. ", and in CI nothing may be skipped", 0)
 	end
@@ -15,7 +16,7 @@ end
 --- Needs a program in the search path.
 function M.program(name)
 	if not os.execute("command -v " .. name .. " >/dev/null 2>&1") then
-		missing(name .. " is not installed")
+		M.missing(name .. " is not installed")
 	end
 end
 
@@ -25,7 +26,7 @@ function M.collector()
 	M.program("node")
 	local path = require "luv".fs_realpath(os.getenv("COLLECTOR") or "build/collector/node_modules")
 	if not path then
-		missing("node-q is not installed (make build/collector/node_modules/.package-lock.json)")
+		M.missing("node-q is not installed (make build/collector/node_modules/.package-lock.json)")
 	end
 	return path
 end
@@ -42,14 +43,14 @@ end
 --- Needs the rights of root.
 function M.root()
 	if require "luv".getuid() ~= 0 then
-		missing("needs root")
+		M.missing("needs root")
 	end
 end
 
 --- Needs the shell command to succeed; `reason` says what it tried.
 function M.success(command, reason)
 	if not os.execute(command .. " >/dev/null 2>&1") then
-		missing(reason)
+		M.missing(reason)
 	end
 end
 
