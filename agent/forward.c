@@ -392,6 +392,8 @@ static enum step send_one(struct forward *forward, int64_t now_ms, int64_t age_m
 		return give_up_unwanted(forward, message, source);
 	if (forward->n > 0 && hangup_alone(&forward->hangup, message->seq))
 		return STEP_WAIT;
+	if (message->qos == 2 && forward->n >= (size_t)link_window_qos2(forward->link))
+		return STEP_WAIT;
 	*due_ms = hangup_due_ms(&forward->hangup, message->seq);
 	if (now_ms < *due_ms)
 		return STEP_QUIET;

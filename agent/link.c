@@ -11,6 +11,10 @@
 #include "link_internal.h"
 #include "log.h"
 
+/* Before MQTT 5 a broker cannot say how many messages at QoS 2 it takes in flight. mosquitto takes 20 unless told
+ * otherwise; of what is beyond that it loses messages, and then hangs up. */
+#define QOS2_WINDOW 20
+
 /* ---- opening and closing ---- */
 
 /* Acknowledgements are cumulative, and say nothing that is not said again: so QoS 0 will do, and none of
@@ -249,6 +253,13 @@ int link_window(const struct link *link)
 	return link->greeting.receive_maximum > 0 && link->greeting.receive_maximum < window
 	               ? link->greeting.receive_maximum
 	               : window;
+}
+
+int link_window_qos2(const struct link *link)
+{
+	int window = link_window(link);
+
+	return link->config->version < 5 && window > QOS2_WINDOW ? QOS2_WINDOW : window;
 }
 
 struct link_stats link_stats(const struct link *link)

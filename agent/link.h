@@ -184,6 +184,7 @@ bool link_hears_receipts(const struct link *link); /* no acknowledgement on `ack
 enum hang_up link_hung_up(const struct link *link); /* from inside events->down */
 bool link_unread(const struct link *link); /* more has come than one turn reads */
 int link_window(const struct link *link); /* the smaller of ours and the peer's */
+int link_window_qos2(const struct link *link); /* while that many are in flight no message at QoS 2 goes out */
 struct link_stats link_stats(const struct link *link);
 struct link_report link_report(const struct link *link); /* valid until the next turn */
 

@@ -3,6 +3,7 @@
 -- compares them with those of the process before.
 local broker = require "lib.broker"
 local fake_broker = require "lib.fake_broker"
+local loop = require "lib.loop"
 local tidegate = require "lib.tidegate"
 
 local function start(core, subscribe)
@@ -148,6 +149,35 @@ describe("a QoS 2 uplink that loses its connection", function()
 		sensor:publish("s/1", "while away", { qos = 1 })
 		agent:start()
 		agent:wait_log("got while away")
+	end)
+end)
+
+describe("a QoS 2 uplink's window", function()
+	local many = [[for i = 1, 50 do mqtt.pub("t", tostring(i), { qos = 2 }) end]]
+
+	local function run(version)
+		local core = fake_broker.start { publish = function() return false end }
+		tidegate.start {
+			config = { links = { core = { url = "mqtt://127.0.0.1:" .. core.port, version = version } } },
+			scripts = { ["rule.lua"] = many },
+		}
+		return core
+	end
+
+	it("is 20 before MQTT 5, where a broker that takes no more cannot say so", function()
+		local core = run("3.1.1")
+		core:wait_for("publish", 20)
+		loop.consistently(function() return #core:received("publish") == 20 end, "20 on their way", 0.5)
+		core.publish = nil
+		for _, p in ipairs(core:received("publish")) do
+			p.connection:send { type = "pubrec", id = p.id }
+		end
+		core:wait_for("pubrel", 50)
+		assert.equal(50, #core:received("publish"))
+	end)
+
+	it("is as large as any other in MQTT 5", function()
+		run("5"):wait_for("publish", 50)
 	end)
 end)
 

@@ -40,6 +40,11 @@ int link_window(const struct link *link)
 	return link->window;
 }
 
+int link_window_qos2(const struct link *link)
+{
+	return link->window;
+}
+
 bool link_hears_receipts(const struct link *link)
 {
 	return link->up && !link->deaf;
