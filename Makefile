@@ -218,7 +218,8 @@ fleet: deps-fleet ## many gateways on a cluster: FLEET_AGENTS=200 FLEET_SECONDS=
 # ---- testing it ----
 
 test: deps-test ## unit tests and specs, with sanitizers; closes with "N passed, N failed"
-	$(MAKE) all $(BUILD)/load $(BUILD)/notified $(BUILD)/paho_calls $(BUILD)/shim.so $(BUILD)/fail.so $(COLLECTOR)
+	$(MAKE) all $(BUILD)/load $(BUILD)/notified $(BUILD)/paho_calls $(BUILD)/shim.so $(BUILD)/fail.so $(COLLECTOR) \
+		$(INTEROP)/node_modules/.package-lock.json
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g $(SANITIZE)" all tests
 	TIDEGATE=$(BUILD)/asan/tidegate TIDEGATE_RELEASE=$(BUILD)/tidegate NOTIFIED=$(BUILD)/notified SHIM=$(BUILD)/shim.so \
 		FAIL_SHIM=$(BUILD)/fail.so PAHO_CALLS=$(BUILD)/paho_calls COLLECTOR=$(dir $(COLLECTOR)) \
@@ -290,6 +291,40 @@ $(COLLECTOR): tests/collector/package.json tests/collector/package-lock.json
 	@mkdir -p $(BUILD)/collector && cp $^ $(BUILD)/collector
 	npm ci --prefix $(BUILD)/collector --ignore-scripts --no-audit --no-fund && touch $@ || \
 		{ [ "$$CI" != true ] && echo "note: no stand-in for a kdb+ collector, its specs are pending"; }
+
+# Brokers and clients of other people, once for all builds. What cannot be made here is named in the table.
+INTEROP       = build/interop
+INTEROP_PARTS = $(INTEROP)/hivemq/Broker.class $(INTEROP)/mochi $(INTEROP)/node_modules/.package-lock.json \
+                $(INTEROP)/rabbitmq/unpacked $(INTEROP)/rumqttd
+
+interop: deps-interop ## the agent with each broker and client in the field; writes docs/interop.md
+	@$(MAKE) --no-print-directory all $(BUILD)/load
+	-@$(MAKE) --no-print-directory -k $(INTEROP_PARTS)
+	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/interop/interop.lua $(ONLY)
+
+$(INTEROP)/node_modules/.package-lock.json: tests/interop/package.json tests/interop/package-lock.json
+	@mkdir -p $(INTEROP) && cp $^ $(INTEROP)
+	npm ci --prefix $(INTEROP) --ignore-scripts --no-audit --no-fund && touch $@ || \
+		{ [ "$$CI" != true ] && echo "note: no Aedes, its specs are pending"; }
+
+$(INTEROP)/mochi: $(wildcard tests/interop/mochi/*)
+	@mkdir -p $(INTEROP)
+	cd tests/interop/mochi && go build -o $(CURDIR)/$@ .
+
+$(INTEROP)/rumqttd: tests/interop/rumqttd/Cargo.toml tests/interop/rumqttd/Cargo.lock tests/interop/rumqttd/src/main.rs
+	cargo build --release --locked --manifest-path $< --target-dir $(INTEROP)/cargo
+	cp $(INTEROP)/cargo/release/rumqttd-broker $@
+
+$(INTEROP)/hivemq/Broker.class: $(addprefix tests/interop/hivemq/,Broker.java pom.xml SHA256SUMS)
+	mvn -B -q -f tests/interop/hivemq/pom.xml dependency:copy-dependencies \
+		-DoutputDirectory=$(CURDIR)/$(INTEROP)/hivemq/lib
+	cd $(INTEROP)/hivemq/lib && sha256sum --quiet -c $(CURDIR)/tests/interop/hivemq/SHA256SUMS
+	javac -cp '$(INTEROP)/hivemq/lib/*' -d $(@D) $<
+
+# Unpacked, not installed: the package would start a service.
+$(INTEROP)/rabbitmq/unpacked:
+	@mkdir -p $(@D)
+	cd $(@D) && apt-get -q download rabbitmq-server && dpkg -x rabbitmq-server_*.deb . && touch unpacked
 
 $(BUILD)/load: tests/tools/load.c Makefile
 	@mkdir -p $(@D)
@@ -421,6 +456,6 @@ clean: ## removes everything that was built
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /  make \1	/p' Makefile
 
-.PHONY: all install dist deb ipk container test-deb test-container demo bench fleet fuzz losses test torture test-cross \
-        test-cross-quick sysroots tests lint clean help
+.PHONY: all install dist deb ipk container test-deb test-container demo bench fleet fuzz interop losses test torture \
+        test-cross test-cross-quick sysroots tests lint clean help
 -include $(shell find $(BUILD)/agent $(BUILD)/store $(BUILD)/tests -name '*.d' 2>/dev/null)

@@ -259,7 +259,7 @@ int link_window_qos2(const struct link *link)
 {
 	int window = link_window(link);
 
-	return link->config->version < 5 && window > QOS2_WINDOW ? QOS2_WINDOW : window;
+	return link->config->version < 5 && link->config->max_qos == 2 && window > QOS2_WINDOW ? QOS2_WINDOW : window;
 }
 
 struct link_stats link_stats(const struct link *link)

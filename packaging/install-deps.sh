@@ -3,7 +3,7 @@
 # and installs it with apt, as root or through sudo. Elsewhere it says exactly
 # what to install and fails.
 #
-# usage: packaging/install-deps.sh build|test|lint|demo|bench|fleet|fuzz|deb|test-deb|test-container|cross...
+# usage: packaging/install-deps.sh build|test|lint|demo|bench|fleet|fuzz|interop|deb|test-deb|test-container|cross...
 set -eu
 
 packages_of() {
@@ -31,13 +31,20 @@ packages_of() {
 		packages_of build && echo debhelper dpkg-dev lintian
 		command -v npm >/dev/null || echo nodejs npm # for the page's charts
 		;;
+	interop)
+		packages_of test && echo python3-paho-mqtt erlang-base erlang-crypto erlang-eldap erlang-inets erlang-mnesia \
+			erlang-os-mon erlang-parsetools erlang-public-key erlang-runtime-tools erlang-ssl erlang-syntax-tools \
+			erlang-tools erlang-xmerl
+		command -v javac >/dev/null || echo default-jdk-headless
+		command -v mvn >/dev/null || echo maven
+		;;
 	test-deb) packages_of deb && echo mmdebstrap mosquitto mosquitto-clients ;;
 	test-container) echo buildah iproute2 mmdebstrap mosquitto mosquitto-clients ;;
 	cross)
 		packages_of build && echo mmdebstrap qemu-user-static
 		echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross gcc-s390x-linux-gnu libc6-dev-s390x-cross
 		;;
-	*) echo "usage: $0 build|test|lint|demo|bench|fleet|fuzz|deb|test-deb|test-container|cross..." >&2 && exit 64 ;;
+	*) echo "usage: $0 build|test|lint|demo|bench|fleet|fuzz|interop|deb|test-deb|test-container|cross..." >&2 && exit 64 ;;
 	esac
 }
 

@@ -182,13 +182,16 @@ add("large", "a payload of 1 MB", function(broker)
 end)
 
 add("tls", "TLS, and none with a broker that it cannot verify", function(broker)
-	local url = "mqtts://localhost:" .. broker.tls_port
-	local s = scenes.new(broker, { field = { url = url, tls = { ca = broker.certs.ca } },
-		core = { url = url, tls = { ca = broker.certs.ca } } })
+	local secure = { url = "mqtts://localhost:" .. broker.tls_port, tls = { ca = broker.certs.ca } }
+	local s = scenes.new(broker, { field = secure })
 	s:publish(1, 10)
 	s:check(10)
 	s.agent:stop()
-	s.config.links.core.tls.ca = broker.certs.other_ca
+	s = scenes.new(broker, { core = secure })
+	s:publish(1, 10)
+	s:check(10)
+	s.agent:stop()
+	s.config.links.core.tls = { ca = broker.certs.other_ca }
 	s.agent:configure(s.config)
 	s.agent:start()
 	s.agent:wait_log("link core: cannot connect[^\n]*certificate")

@@ -88,6 +88,7 @@ local function open(self)
 			end
 		end))
 		send(self, { type = "connect", version = self.version, client_id = self.client_id, clean = options.clean,
+			keepalive = options.keepalive,
 			username = options.username, password = options.password, will = options.will,
 			properties = options.properties })
 	end)
@@ -101,7 +102,8 @@ end
 
 --- Connects to 127.0.0.1:`port` and waits for the CONNACK. Options: `client_id`,
 -- `clean` (default true), `version` (3, 4, 5; default 4), `username`, `password`,
--- `will`, `properties` (of CONNECT), `acknowledge` (default true).
+-- `will`, `properties` (of CONNECT), `keepalive` (in seconds, none by default; it sends no pings), `acknowledge`
+-- (default true).
 function M.connect(port, options)
 	count = count + 1
 	options = setmetatable({ port = port }, { __index = options or {} })
@@ -169,13 +171,14 @@ function client:post(topic, payload, options)
 end
 
 --- Publishes `n` messages, the i-th being make(i) -> topic, payload; at most 20
--- unacknowledged at a time. Waits until all are acknowledged.
+-- unacknowledged at a time, or as many as the broker takes. Waits until all are acknowledged.
 function client:publish_many(n, make, options)
 	local waiting = {}
+	local window = math.min(20, self.connack.properties.receive_maximum or 20)
 	for i = 1, n do
 		local topic, payload = make(i)
 		waiting[#waiting + 1] = post(self, topic, payload, options)
-		if #waiting >= 20 then
+		if #waiting >= window then
 			await(self, table.remove(waiting, 1), "PUBLISH")
 		end
 	end

@@ -35,7 +35,7 @@ end
 function M.paho_calls()
 	local path = require "luv".fs_realpath(os.getenv("PAHO_CALLS") or "build/paho_calls")
 	if not path then
-		missing("paho_calls is not built (libpaho-mqtt-dev, make build/paho_calls)")
+		M.missing("paho_calls is not built (libpaho-mqtt-dev, make build/paho_calls)")
 	end
 	return path
 end

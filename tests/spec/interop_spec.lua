@@ -20,7 +20,7 @@ local function try(kind, scenario, broker)
 	local started = loop.now()
 	local ok, result = pcall(scenario.run, broker)
 	local known = kind.deviates and kind.deviates[scenario.key]
-	local line = { broker = kind.key, scenario = scenario.key, seconds = loop.now() - started,
+	local line = { of = kind.key, scenario = scenario.key, seconds = loop.now() - started,
 		result = ok and "ok" or "failed", note = result }
 	if known and not ok and tostring(result):find(known[1]) then
 		line.result, line.note, line.seen = "deviation", known[2], result
@@ -42,7 +42,7 @@ for _, kind in ipairs(brokers.named(os.getenv("INTEROP") or "mosquitto,aedes")) 
 		for _, scenario in ipairs(scenarios) do
 			local lacks = kind.lacks and (kind.lacks[scenario.key] or scenario.version == 5 and kind.lacks.v5)
 			if lacks then
-				record { broker = kind.key, scenario = scenario.key, result = "not offered", note = lacks }
+				record { of = kind.key, scenario = scenario.key, result = "not offered", note = lacks }
 			else
 				it(scenario.title, function()
 					brokers.need(kind)
