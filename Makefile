@@ -295,7 +295,7 @@ $(COLLECTOR): tests/collector/package.json tests/collector/package-lock.json
 # Brokers and clients of other people, once for all builds. What cannot be made here is named in the table.
 INTEROP       = build/interop
 INTEROP_PARTS = $(INTEROP)/hivemq/Broker.class $(INTEROP)/mochi $(INTEROP)/node_modules/.package-lock.json \
-                $(INTEROP)/rabbitmq/unpacked $(INTEROP)/rumqttd
+                $(INTEROP)/rumqttd $(RABBITMQ)/unpacked
 
 interop: deps-interop ## the agent with each broker and client in the field; writes docs/interop.md
 	@$(MAKE) --no-print-directory all $(BUILD)/load
@@ -320,11 +320,6 @@ $(INTEROP)/hivemq/Broker.class: $(addprefix tests/interop/hivemq/,Broker.java po
 		-DoutputDirectory=$(CURDIR)/$(INTEROP)/hivemq/lib
 	cd $(INTEROP)/hivemq/lib && sha256sum --quiet -c $(CURDIR)/tests/interop/hivemq/SHA256SUMS
 	javac -cp '$(INTEROP)/hivemq/lib/*' -d $(@D) $<
-
-# Unpacked, not installed: the package would start a service.
-$(INTEROP)/rabbitmq/unpacked:
-	@mkdir -p $(@D)
-	cd $(@D) && apt-get -q download rabbitmq-server && dpkg -x rabbitmq-server_*.deb . && touch unpacked
 
 $(BUILD)/load: tests/tools/load.c Makefile
 	@mkdir -p $(@D)

@@ -290,7 +290,7 @@ local rabbitmq = { name = "RabbitMQ", key = "rabbitmq", language = "Erlang", mis
 
 -- Where it is: unpacked by make, for a Debian package would start a service.
 local function rabbitmq_home()
-	return says(("ls -d %s/rabbitmq/usr/lib/rabbitmq/lib/rabbitmq_server-*"):format(BUILT), "^(/%S+)\n")
+	return says(("ls -d %s/../rabbitmq/usr/lib/rabbitmq/lib/rabbitmq_server-*"):format(BUILT), "^(/%S+)\n")
 end
 
 rabbitmq.lacks = {
