@@ -51,6 +51,7 @@ struct tls_config {
 	char *psk, *identity; /* psk in hexadecimal digits */
 	bool insecure;
 	bool verify_host; /* kdb+ links: false: any name, the chain is verified all the same */
+	uint64_t content; /* a hash of what stood in ca, cert and key: a renewed file is another one */
 };
 
 struct socks5_config {

@@ -474,6 +474,8 @@ void read_link(struct reader *reader, const char *gateway, const char *url, stru
 	if (!complete(reader, gateway, link))
 		reader_out_of_memory(reader);
 	check_link(reader, link);
+	if (!reader->failed && !reader->elsewhere)
+		note_tls_files(&link->tls);
 }
 
 struct link_config *config_link_plain(const char *gateway, const char *name)

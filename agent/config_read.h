@@ -159,6 +159,8 @@ void check_link(struct reader *reader, const struct link_config *link);
 void check_subscription(struct reader *reader, const struct link_config *link, size_t index);
 /* config_tls.c: of files that can be read. */
 void check_tls_files(struct reader *reader, const struct tls_config *tls);
+/* Notes what is in them, for a reload to compare. */
+void note_tls_files(struct tls_config *tls);
 /* All links together; `path` is `links`. */
 void check_links(struct reader *reader, const struct config *config);
 

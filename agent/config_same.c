@@ -40,7 +40,7 @@ static bool same_tls(const struct tls_config *a, const struct tls_config *b)
 	       same_text(a->key, b->key) && same_text(a->key_password, b->key_password) &&
 	       same_text(a->ciphers, b->ciphers) && same_text(a->version, b->version) && same_text(a->alpn, b->alpn) &&
 	       same_text(a->psk, b->psk) && same_text(a->identity, b->identity) && a->insecure == b->insecure &&
-	       a->verify_host == b->verify_host;
+	       a->verify_host == b->verify_host && a->content == b->content;
 }
 
 static bool same_socks5(const struct socks5_config *a, const struct socks5_config *b)
