@@ -175,7 +175,8 @@ static void lose(struct link *link, const char *reason)
 	int64_t delay_ms;
 
 	describe_peer(link, peer, sizeof peer);
-	delay_ms = retry_lost(&link->retry, stable, link->config->reconnect_min_ms, link->config->reconnect_max_ms);
+	delay_ms = retry_lost(&link->retry, link->config->n_urls, stable, link->config->reconnect_min_ms,
+	                      link->config->reconnect_max_ms);
 	log_warn(link->component, "lost %s: %s; retry in %.1f s", peer, reason, (double)delay_ms / 1000);
 	snprintf(link->problem, sizeof link->problem, "%s", reason);
 	link->stats.reconnects++;

@@ -58,10 +58,11 @@ void retry_up(struct retry *retry)
 	memset(retry->failures, 0, sizeof retry->failures);
 }
 
-int64_t retry_lost(struct retry *retry, bool stable, int64_t min_ms, int64_t max_ms)
+int64_t retry_lost(struct retry *retry, size_t n_urls, bool stable, int64_t min_ms, int64_t max_ms)
 {
-	if (stable)
-		retry->rounds = 0;
+	if (!stable)
+		return retry_failed(retry, n_urls, min_ms, max_ms);
+	retry->rounds = 0;
 	retry->url = 0;
 	return next_delay(retry, min_ms, max_ms);
 }

@@ -36,9 +36,10 @@ bool retry_worth_telling(struct retry *retry, const char *failure);
 /* The connection is up: later failures are news again. */
 void retry_up(struct retry *retry);
 
-/* It was up and is lost: the first URL is preferred again, after a short wait;
- * the backoff starts anew only if it was up for long (`stable`), so that a
- * broker that accepts and throws out is not hammered. Returns the delay. */
-int64_t retry_lost(struct retry *retry, bool stable, int64_t min_ms, int64_t max_ms);
+/* It was up and is lost. If it was up for long (`stable`), the backoff starts anew
+ * and the first URL is preferred again. If not, this was a failed attempt: a broker
+ * that accepts and throws out is not hammered, and one that dies as the link has
+ * just come back to it does not keep it from the others. Returns the delay. */
+int64_t retry_lost(struct retry *retry, size_t n_urls, bool stable, int64_t min_ms, int64_t max_ms);
 
 #endif

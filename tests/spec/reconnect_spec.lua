@@ -49,6 +49,15 @@ describe("fail-over:", function()
 		first:wait_connected(2)
 	end)
 
+	it("goes to the next at once when the first is lost soon after it came", function()
+		local first, second = fake_broker.start(), fake_broker.start()
+		local agent = tidegate.start { config = { links = { core = { urls = { url(first.port), url(second.port) },
+			reconnect = { min = "60s", max = "60s" } } } } }
+		agent:wait_log("link core: connected")
+		first.listener:close()
+		second:wait_connected()
+	end)
+
 	it("readings go to whichever is up, once each", function()
 		local g = gateway.start { idle = true }
 		g.config.links.core = { urls = { url(net.free_port()), url(g.uplink.port) }, default = true,

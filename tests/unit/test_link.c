@@ -425,10 +425,10 @@ static void tries_the_urls_in_order(void)
 	CHECK(strcmp(fake.tried[0], "one") == 0 && strcmp(fake.tried[1], "two") == 0);
 	CHECK(strcmp(fake.tried[2], "three") == 0 && strcmp(fake.tried[3], "one") == 0);
 	CHECK(strcmp(fake.tried[4], "two") == 0);
-	/* Lost: the first one is preferred again. */
+	/* Lost as soon as it was there: the next one's turn. */
 	shutdown(fake.peers, SHUT_RDWR);
 	CHECK(wait_until(came_back, 5000));
-	CHECK(strcmp(fake.tried[5], "one") == 0);
+	CHECK(strcmp(fake.tried[5], "three") == 0);
 	CHECK(told.downs == 1 && strcmp(told.reason, "closed") == 0);
 	CHECK(link_stats(subject).reconnects == 1);
 	CHECK(link_window(subject) == 10);

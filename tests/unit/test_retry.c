@@ -35,11 +35,22 @@ static void starts_anew_only_after_a_stable_connection(void)
 	int64_t delay_ms = 0;
 
 	for (int i = 0; i < 5; i++)
-		delay_ms = retry_lost(&retry, false, 100, 10000);
+		delay_ms = retry_lost(&retry, 1, false, 100, 10000);
 	CHECK(delay_ms >= 800 && delay_ms <= 1600);
 	retry.url = 2;
-	delay_ms = retry_lost(&retry, true, 100, 10000);
+	delay_ms = retry_lost(&retry, 3, true, 100, 10000);
 	CHECK(delay_ms >= 50 && delay_ms <= 100 && retry.url == 0);
+}
+
+static void goes_on_to_the_next_after_an_unstable_connection(void)
+{
+	struct retry retry = {.random = 1, .rounds = 5};
+	int64_t delay_ms;
+
+	CHECK(retry_lost(&retry, 3, false, 100, 10000) == 0 && retry.url == 1);
+	CHECK(retry_lost(&retry, 3, false, 100, 10000) == 0 && retry.url == 2);
+	delay_ms = retry_lost(&retry, 3, false, 100, 10000);
+	CHECK(delay_ms >= 1600 && delay_ms <= 3200 && retry.url == 0);
 }
 
 static int told(struct retry *retry, const char *failure, int times)
@@ -72,6 +83,7 @@ int main(void)
 	RUN(backs_off_exponentially_with_jitter);
 	RUN(fails_over_before_it_waits);
 	RUN(starts_anew_only_after_a_stable_connection);
+	RUN(goes_on_to_the_next_after_an_unstable_connection);
 	RUN(tells_equal_failures_ever_more_seldom);
 	return test_end();
 }
