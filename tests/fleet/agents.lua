@@ -107,22 +107,23 @@ local function catch_up(gateway)
 	end
 end
 
---- When each gateway's uplink came up for the last time after `since` (seconds since 1970), sorted;
--- only those of it that are up are listed.
+--- When each gateway's uplink came up after `since` (seconds since 1970): the first time by gateway,
+-- and a sorted list of the last times of those that are up.
 function fleet:ups(since)
-	local times = {}
-	for _, gateway in ipairs(self) do
+	local firsts, times = {}, {}
+	for i, gateway in ipairs(self) do
 		catch_up(gateway)
 		local last
 		for _, event in ipairs(gateway.events) do
 			if event.link == "core" and event.time > since then
 				last = event.event == "up" and event.time or nil
+				firsts[i] = firsts[i] or last
 			end
 		end
 		times[#times + 1] = last
 	end
 	table.sort(times)
-	return times
+	return firsts, times
 end
 
 --- How long those whose uplink went down after `since` took to have one again, in seconds after
@@ -146,11 +147,11 @@ function fleet:failovers(since)
 	return list
 end
 
---- Waits until all are up, and returns the times. An error if one ends meanwhile.
+--- Waits until all are up, and returns what :ups() returns. An error if one ends meanwhile.
 function fleet:wait_up(since, seconds)
-	local times
+	local firsts, times
 	loop.run_until(function()
-		times = self:ups(since)
+		firsts, times = self:ups(since)
 		for _, gateway in ipairs(self) do
 			if not gateway.process:running() then
 				lab.fail("%s ended:\n%s", gateway.name, file.read(gateway.log_path):sub(-2000))
@@ -162,7 +163,7 @@ function fleet:wait_up(since, seconds)
 	if #times < #self then
 		lab.fail("%d of %d gateways have an uplink after %d seconds", #times, #self, seconds)
 	end
-	return times
+	return firsts, times
 end
 
 local function memory_of(pid)

@@ -38,6 +38,7 @@ local LIVE_FIRST = ('order = "live-first", rate = %g'):format(DRAIN_RATE)
 
 -- An outage too short for a backlog: what is seen then is connecting, nothing else.
 local BLIP_SECONDS = 0.2
+local OFF_BEAT_SECONDS = 2
 -- A connection counts as stable after five: then the backoff begins anew.
 local STABLE_SECONDS = 6
 -- Of what has gathered, so much has arrived when the node is killed.
@@ -175,6 +176,19 @@ local function measure_steady(scene)
 	say("  a reading   %.0f ms from sensor to collector, 99th percentile %.0f ms", line.latency_ms, line.latency_ms_99)
 end
 
+-- At least so many seconds, but not when those without jitter try again: then chance would decide
+-- whether they come back at once or a whole backoff later.
+local function off_beat(seconds)
+	local attempt, rounds = 0, 0
+	while attempt < seconds + OFF_BEAT_SECONDS do
+		attempt, rounds = attempt + math.min(agents.reconnect.max, agents.reconnect.min * 2 ^ rounds), rounds + 1
+		if math.abs(attempt - seconds) < OFF_BEAT_SECONDS then
+			return attempt + OFF_BEAT_SECONDS
+		end
+	end
+	return seconds
+end
+
 -- The cluster is away. Returns when it was lost.
 local function outage(scene, seconds, meanwhile)
 	lab.sleep(STABLE_SECONDS)
@@ -188,19 +202,25 @@ local function outage(scene, seconds, meanwhile)
 	return lost
 end
 
--- What came after it was back: connections and readings.
-local function tell_storm(scene, name, outage_of, opened, ups, sent)
-	local readings = scene.collection:between(opened, now())
-	local backlog, drained = 0, opened
+-- What had gathered when each gateway came up: how many readings, and when the last of them arrived.
+local function backlog_of(readings, opened, firsts)
+	local count, drained = 0, opened
 	for _, reading in ipairs(readings) do
-		if reading.n <= sent then
-			backlog, drained = backlog + 1, math.max(drained, reading.arrived)
+		if reading.sent < firsts[(reading.n - 1) % AGENTS + 1] then
+			count, drained = count + 1, math.max(drained, reading.arrived)
 		end
 	end
+	return count, drained
+end
+
+-- What came after the cluster was back: connections and readings.
+local function tell_storm(scene, name, lost, opened, firsts, ups)
+	local readings = scene.collection:between(opened, now())
+	local backlog, drained = backlog_of(readings, opened, firsts)
 	local fresh = current(readings, opened)
 	local usage = scene.fleet:usage()
 	local line = scene.figures:add(name, {
-		agents = AGENTS, outage = outage_of, load = load_average(),
+		agents = AGENTS, outage = opened - lost, load = load_average(),
 		half_up = figures.median(ups) - opened, all_up = ups[#ups] - opened, span = ups[#ups] - ups[1],
 		peak = figures.most_within(ups, 1), peak_tenth = figures.most_within(ups, 0.1), connects = figures.pace(ups, 5),
 		backlog = backlog, drained = drained - opened, half_current = figures.median(fresh) or 0,
@@ -209,7 +229,7 @@ local function tell_storm(scene, name, outage_of, opened, ups, sent)
 		messages = backlog > 0 and figures.pace(arrivals(scene.collection:between(opened, drained)), 10) or 0,
 		agent_rss_kb = figures.median(usage.rss), agent_rss_kb_most = figures.percentile(usage.rss, 100),
 	})
-	say("\n%s: %.1f s without the cluster; load average %.1f", name:gsub("_", " "), outage_of, line.load)
+	say("\n%s: %.1f s without the cluster; load average %.1f", name:gsub("_", " "), line.outage, line.load)
 	say("  back        half after %.2f s, all after %.2f s, between the first and the last %.2f s; at most %d within a " ..
 		"second, %d within a tenth", line.half_up, line.all_up, line.span, line.peak, line.peak_tenth)
 	say("  backlog     %d readings, all arrived after %.2f s, at %.0f a second; half of the gateways fresh after " ..
@@ -219,14 +239,14 @@ end
 
 local function measure_storm(scene, name, seconds)
 	local lost = outage(scene, seconds)
-	local sent = scene.load:progress().sent
 	scene.cluster:open()
 	local opened = now()
-	local ups = scene.fleet:wait_up(lost, PATIENCE)
-	await_readings(scene, sent)
+	local firsts, ups = scene.fleet:wait_up(lost, PATIENCE)
+	-- What the last one has gathered until then leaves at its own rate.
+	await_readings(scene, scene.load:progress().sent)
 	lab.sleep(1)
 	scene.collection:catch_up()
-	tell_storm(scene, name, opened - lost, opened, ups, sent)
+	tell_storm(scene, name, lost, opened, firsts, ups)
 end
 
 -- The longest that collectors got nothing after `since`, in seconds.
@@ -260,9 +280,10 @@ local function measure_kill(scene, seconds)
 	local killed = now()
 	scene.cluster:kill(leader)
 	await_readings(scene, sent)
-	local ups = scene.fleet:wait_up(lost, PATIENCE)
+	local firsts, ups = scene.fleet:wait_up(lost, PATIENCE)
+	await_readings(scene, scene.load:progress().sent)
 	local failovers = scene.fleet:failovers(killed)
-	tell_storm(scene, "node_killed", opened - lost, opened, ups, sent)
+	tell_storm(scene, "node_killed", lost, opened, firsts, ups)
 	local silence = longest_silence(scene, killed)
 	local copies = scene.cluster:copies(other)
 	scene.cluster:revive(leader)
@@ -306,7 +327,7 @@ lab.main(function()
 		reconnect_min = agents.reconnect.min, reconnect_max = agents.reconnect.max, urls = #scene.cluster.nodes })
 	measure_steady(scene)
 	measure_storm(scene, "blip_without_jitter", BLIP_SECONDS)
-	measure_storm(scene, "outage_without_jitter", SECONDS)
+	measure_storm(scene, "outage_without_jitter", off_beat(SECONDS))
 	scene.fleet:stop()
 	local restarted = now()
 	scene.fleet:start({})
@@ -314,7 +335,7 @@ lab.main(function()
 	await_readings(scene, scene.load:progress().sent)
 	measure_storm(scene, "blip_with_jitter", BLIP_SECONDS)
 	scene.fleet:reload(LIVE_FIRST)
-	measure_storm(scene, "outage_with_jitter", SECONDS)
+	measure_storm(scene, "outage_with_jitter", off_beat(SECONDS))
 	scene.fleet:reload(IN_ORDER)
 	measure_kill(scene, SECONDS)
 	local well = judge(scene)
