@@ -346,7 +346,9 @@ static int judge(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 /* Of a read or a write. */
 static int judge_io(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 {
-	mqtt->closed = rc == MOSQ_ERR_SUCCESS ? mosquitto_socket(mqtt->handle) < 0 : mqtt_was_closed(rc);
+	/* Or the broker said what it may not: before MQTT 5 some say DISCONNECT when they hang up. */
+	mqtt->closed = rc == MOSQ_ERR_SUCCESS ? mosquitto_socket(mqtt->handle) < 0
+	                                      : mqtt_was_closed(rc) || rc == MOSQ_ERR_PROTOCOL;
 	return judge(mqtt, rc, err, err_size);
 }
 

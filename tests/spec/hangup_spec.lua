@@ -33,6 +33,30 @@ end
 local quick = { min = "10ms", max = "50ms" }
 
 describe("a message that the broker hangs up on", function()
+	-- Some brokers say DISCONNECT then, which only MQTT 5 lets them.
+	it("is given up also if the broker says goodbye against the protocol", function()
+		local fake = fake_broker.start {
+			publish = function(conn, p)
+				if p.topic == "t/2" then
+					conn:send_raw("\xe0\0")
+					return false
+				end
+			end,
+		}
+		local agent = tidegate.start {
+			config = { links = { core = { url = "mqtt://127.0.0.1:" .. fake.port, reconnect = quick } } },
+			scripts = { ["rule.lua"] = large(1) },
+		}
+		agent:wait_log("dropped: rejected: the broker hangs up on it seq=%d+ topic=t/2", 60)
+		loop.eventually(function()
+			for _, p in ipairs(fake:received("publish")) do
+				if p.topic == "t/3" then
+					return true
+				end
+			end
+		end, "what was behind it")
+	end)
+
 	-- As a broker does whose policy lets this client publish on sensors/a and nowhere else.
 	it("is given up when it has turned out that others get through; so is the report of it", function()
 		local allowed = { ["sensors/a"] = true }
