@@ -297,7 +297,7 @@ INTEROP       = build/interop
 INTEROP_PARTS = $(INTEROP)/hivemq/Broker.class $(INTEROP)/mochi $(INTEROP)/node_modules/.package-lock.json \
                 $(INTEROP)/rumqttd $(RABBITMQ)/unpacked
 
-interop: deps-interop ## the agent with each broker and client in the field; writes docs/interop.md
+interop: deps-interop ## the agent with each broker in the field; writes docs/interop.md
 	@$(MAKE) --no-print-directory all $(BUILD)/load
 	-@$(MAKE) --no-print-directory -k $(INTEROP_PARTS)
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/interop/interop.lua $(ONLY)

@@ -188,7 +188,7 @@ mochi.deviates = {
 	session_order = { "out of order", "what waited comes in any order", sometimes = true },
 	restart = { "did not", MOCHI_RESTART, sometimes = true },
 	under_way = { "did not", MOCHI_RESTART, sometimes = true },
-	killed = { "closed the connection", "killed and started again, it hangs up on clients that it knew", sometimes = true },
+	killed = { "closed the connection", "after a kill it hangs up on clients that it knew", sometimes = true },
 	receive_maximum = { "did not bring", MOCHI_LIMIT },
 	window = { "did not bring", MOCHI_LIMIT },
 }

@@ -1,5 +1,5 @@
---- `make interop`: the agent with each broker and each client that is installed, and the tables of docs/interop.md.
--- With keys of brokers or clients as arguments (`make interop ONLY=hivemq`) only those run, and nothing is written.
+--- `make interop`: the agent with each broker that is installed, and the table of docs/interop.md.
+-- With keys of brokers as arguments (`make interop ONLY=hivemq`) only those run, and nothing is written.
 package.path = "tests/?.lua;" .. package.path
 
 local cjson = require "cjson"
