@@ -51,8 +51,9 @@ build() {
 	chmod +x "build/$machine/run"
 	# shellcheck disable=SC2046 # a list of files
 	PKG_CONFIG_LIBDIR="$sysroot/usr/lib/$triplet/pkgconfig:$sysroot/usr/share/pkgconfig" \
-		PKG_CONFIG_SYSROOT_DIR="$sysroot" \
-		MAKEFLAGS='' make --no-print-directory -j"$(nproc)" BUILD="build/$machine" CC="$triplet-gcc --sysroot=$sysroot" AR="$triplet-ar" \
+		PKG_CONFIG_SYSROOT_DIR="$sysroot" MAKEFLAGS='' \
+		make --no-print-directory -j"$(nproc)" BUILD="build/$machine" \
+		CC="$triplet-gcc --sysroot=$sysroot" AR="$triplet-ar" \
 		CFLAGS="-O2 -g -Werror" LDFLAGS="-Wl,-rpath-link,$sysroot/usr/lib/$triplet" \
 		all $(printf "build/$machine/tests/%s " "$@")
 }
