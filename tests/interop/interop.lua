@@ -56,7 +56,7 @@ end
 -- A cell; what needs words gets a number, and the words below the table.
 local function cell(kind, scenario, line, notes)
 	if not line then
-		return ""
+		return "did not end"
 	elseif line.result == "ok" then
 		return line.note and "ok: " .. line.note or "ok"
 	end
