@@ -6,6 +6,9 @@ local M = {}
 
 -- A gateway gives a broker so long to answer its CONNECT (docs/configuration.md).
 local CONNECT_SECONDS = 15
+-- Who is not connected so long after the cluster is back never will be: a cluster that is busy with
+-- those who have given up stays so.
+local CONNECT_HORIZON = 600
 -- A gateway is current when its newest reading is no older at the collector.
 M.current_seconds = 2
 
@@ -65,13 +68,13 @@ end
 local function connect(fleet, dice)
 	local heap, up, work, free = {}, {}, {}, 0
 	local result = { wait = 0, gave_up = 0, peak = 0 }
-	local second = {} -- the attempts within the last one
+	local attempts, first = {}, 1 -- those within the last second
 	local function asked(time)
-		second[#second + 1] = time
-		while second[1] < time - 1 do
-			table.remove(second, 1)
+		attempts[#attempts + 1] = time
+		while attempts[first] < time - 1 do
+			first = first + 1
 		end
-		result.peak = math.max(result.peak, #second)
+		result.peak = math.max(result.peak, #attempts - first + 1)
 	end
 	local function retry(gateway, now)
 		push(heap, { time = now + M.backoff(fleet, gateway.rounds, dice), gateway = gateway })
@@ -87,7 +90,7 @@ local function connect(fleet, dice)
 	for _ = 1, fleet.gateways do
 		retry({ rounds = 0 }, -fleet.outage)
 	end
-	while #heap > 0 do
+	while #heap > 0 and heap[1].time < CONNECT_HORIZON do
 		local event = pop(heap)
 		if event.time < 0 then
 			retry(event.gateway, event.time)
@@ -214,7 +217,10 @@ function M.run(fleet, seed)
 	local up, work, result = connect(fleet, dice)
 	local step, horizon = fleet.step or 0.1, fleet.horizon or 86400
 	local cohorts, active, at, now = {}, 0, { i = 1 }, 0
-	result.half_up, result.all_up = percentile(up, 50), up[#up]
+	result.half_up, result.all_up = up[math.ceil(fleet.gateways / 2)], up[fleet.gateways]
+	if #up < fleet.gateways then
+		return result
+	end
 	while now < horizon and not (result.drained and result.all_current) do
 		local till, before = now + step, active
 		while active < #up and up[active + 1] <= now do

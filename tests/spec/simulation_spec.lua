@@ -67,6 +67,12 @@ describe("a simulated fleet", function()
 		assert.is_true(storm.all_up > 10000 / 300)
 	end)
 
+	it("never recovers where a cluster is busy with those who have given up", function()
+		local storm = simulation.run(fleet { gateways = 10000, connects = 100, rate = 0.1, jitter = false }, 1)
+		assert.is_nil(storm.all_up)
+		assert.is_nil(storm.drained)
+	end)
+
 	it("is near what was measured in the run that docs/fleet.md quotes", function()
 		local lines = {}
 		local measured = figures.load("tests/fleet/measured.jsonl")
