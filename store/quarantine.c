@@ -152,6 +152,14 @@ static int complete(struct store *store, const struct store_salvage *salvaged)
 	return result;
 }
 
+/* Only root has somebody to give it to, when it salvages for an agent that does not run as root. */
+static int give_to_owner(const struct place *place, const struct stat *old)
+{
+	if (geteuid() == 0 && chown(place->building, old->st_uid, old->st_gid) < 0)
+		return -1;
+	return chmod(place->building, old->st_mode & 0777);
+}
+
 /* Whatever a crash leaves of it is swept away: so nothing is synced before all is there. */
 static int build(const struct place *place, const struct image *old, const struct stat *status,
                  struct store_salvage *salvaged, char *err, size_t err_size)
@@ -160,7 +168,7 @@ static int build(const struct place *place, const struct image *old, const struc
 	int result = -1;
 
 	if (remove_building(place) == 0 && open_building(place, &store, SQLITE_OPEN_CREATE) == 0 &&
-	    chmod(place->building, status->st_mode & 0777) == 0 &&
+	    give_to_owner(place, status) == 0 &&
 	    store_exec(&store, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1024") == 0 &&
 	    schema_create(&store) == 0 && salvage_copy(old, &store, salvaged) == 0 &&
 	    complete(&store, salvaged) == 0)

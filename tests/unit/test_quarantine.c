@@ -57,6 +57,29 @@ static void a_file_that_is_no_database_is_moved_aside(void)
 	}
 }
 
+/* Root repairs what an agent without its rights goes on with. */
+static void the_new_one_belongs_to_the_owner_of_the_old(void)
+{
+	enum { USER = 54321, GROUP = 54322 };
+	char rubbish[] = "This is no database.";
+	struct store *store;
+	struct stat status;
+
+	if (geteuid() != 0) {
+		printf("  (only root can give files away)\n");
+		return;
+	}
+	begin();
+	close(open(path, O_CREAT | O_WRONLY, 0640));
+	overwrite(0, rubbish, sizeof rubbish);
+	CHECK(chown(path, USER, GROUP) == 0);
+	store = open_store();
+	REQUIRE(store && store_salvaged(store));
+	store_close(store);
+	CHECK(stat(path, &status) == 0 && status.st_uid == USER && status.st_gid == GROUP);
+	CHECK((status.st_mode & 0777) == 0640);
+}
+
 static void an_empty_file_is_new(void)
 {
 	struct store *store;
@@ -317,6 +340,7 @@ int main(void)
 	damaged_begin();
 	RUN(a_foreign_database_is_moved_aside);
 	RUN(a_file_that_is_no_database_is_moved_aside);
+	RUN(the_new_one_belongs_to_the_owner_of_the_old);
 	RUN(an_empty_file_is_new);
 	RUN(an_empty_file_with_a_log_is_not_new);
 	RUN(a_directory_stays);
