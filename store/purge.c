@@ -67,8 +67,7 @@ bool queue_purge_one(struct queue *queue, uint64_t seq)
 	queue->peeked = NULL;
 	queue->dropped(queue->arg, queue, &entry->message, QUEUE_PURGED);
 	flight_break(&queue->flight);
-	handed = flight_add(&queue->flight, entry, entry, queue_is_counted(queue, seq, entry->message.priority));
-	flight_break(&queue->flight);
+	handed = flight_add(&queue->flight, queue, entry, queue_is_counted(queue, seq, entry->message.priority));
 	if (entry->saved)
 		free(entry);
 	else

@@ -6,7 +6,7 @@
 
 #define COLUMNS "seq, topic, payload, properties, context, time_ms, origin, flags, age_ms, expires_ms"
 #define READ "SELECT " COLUMNS " FROM queue_%u WHERE seq = ?1"
-#define FIRST "SELECT seq FROM queue_%u WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT 1"
+#define FIRST "SELECT seq FROM queue_%u WHERE seq >= ?1 ORDER BY seq LIMIT 1"
 #define FLAG_RETAIN 4 /* above the QoS */
 
 int64_t rows_key(uint64_t seq, unsigned priority)
@@ -235,19 +235,19 @@ struct entry *rows_read(struct rows *rows, int64_t key)
 	return entry;
 }
 
+/* What is above `last` is looked at as well: a damaged key, far above, would be the end of all that follows it. */
 int rows_first(struct rows *rows, int64_t first, int64_t last, int64_t *key)
 {
 	int step;
 
 	sqlite3_bind_int64(rows->first, 1, first);
-	sqlite3_bind_int64(rows->first, 2, last);
 	step = sqlite3_step(rows->first);
 	if (step == SQLITE_ROW)
 		*key = sqlite3_column_int64(rows->first, 0);
 	sqlite3_reset(rows->first);
 	store_failed(rows->store);
 	if (step == SQLITE_ROW)
-		return is_sane(rows, *key, first - 1) ? 1 : -1;
+		return is_sane(rows, *key, first - 1) ? *key <= last : -1;
 	return step == SQLITE_DONE ? 0 : -1;
 }
 

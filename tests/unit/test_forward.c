@@ -613,6 +613,44 @@ static void convicts_what_the_broker_hangs_up_on_with_receipts(void)
 	CHECK(forward_collected(forward, 4, now_ms) == RECEIPTS_PROGRESS && queue_messages(queue) == 0);
 }
 
+/* ---- what is purged ---- */
+
+static void gives_up_what_is_purged_once_it_is_back(void)
+{
+	uint64_t left = 0;
+
+	begin();
+	push(4, 7);
+	forward_fill(forward, 0, 1);
+	forward_refused(forward, 1, REFUSED_FOR_NOW, "Quota exceeded", 0); /* it is back already */
+	CHECK(forward_purge(forward, 0, stub.sent[1], &left) == 1 && left == 1);
+	CHECK(n_dropped == 1 && dropped[0] == stub.sent[0] && strcmp(last_reason, FORWARD_PURGED) == 0);
+	CHECK(forward_purge(forward, stub.sent[0], stub.sent[0], &left) == 0 && left == 0);
+	forward_acknowledged(forward, 2); /* in flight and not taken back: delivered */
+	CHECK(n_sent == 1 && n_dropped == 1);
+	CHECK(forward_purge(forward, 0, UINT64_MAX, &left) == 0 && left == 1);
+	forward_restart(forward); /* and what comes back now is not sent again, what waits is */
+	forward_fill(forward, 0, 1);
+	CHECK(n_dropped == 2 && dropped[1] == stub.sent[2] && stub.n_sent == 4 && queue_messages(queue) == 1);
+}
+
+static void gives_up_what_is_purged_with_receipts(void)
+{
+	uint64_t left = 0;
+
+	begin();
+	forward_set_policy(forward, (struct forward_policy){.instance = "i", .ack_window = 10, .ack_timeout_ms = 1000});
+	push(3, 7);
+	forward_fill(forward, 0, 1);
+	forward_acknowledged(forward, 1);
+	CHECK(forward_purge(forward, stub.sent[0], stub.sent[0], &left) == 0 && left == 1);
+	forward_restart(forward);
+	forward_fill(forward, 5000, 1);
+	forward_fill(forward, 5000, 1);
+	CHECK(n_dropped == 1 && dropped[0] == stub.sent[0] && strcmp(last_reason, FORWARD_PURGED) == 0);
+	CHECK(forward_collected(forward, stub.sent[2], 5001) == RECEIPTS_PROGRESS);
+}
+
 int main(void)
 {
 	char command[256];
@@ -644,6 +682,8 @@ int main(void)
 	RUN(passes_over_what_an_earlier_process_sent);
 	RUN(sends_again_when_nobody_acknowledges_any_more);
 	RUN(convicts_what_the_broker_hangs_up_on_with_receipts);
+	RUN(gives_up_what_is_purged_once_it_is_back);
+	RUN(gives_up_what_is_purged_with_receipts);
 	end();
 	snprintf(command, sizeof command, "rm -rf %s", directory);
 	if (system(command) != 0)

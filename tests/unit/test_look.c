@@ -9,6 +9,7 @@
 #include "dead.h"
 #include "ledger.h"
 #include "look.h"
+#include "sql.h"
 #include "store.h"
 #include "test.h"
 
@@ -281,6 +282,10 @@ static void keeps_the_reports(void)
 	push(core, 9);
 	CHECK(queue_purge(core, newest, 10) == 1 && queue_messages(core) == 1);
 	CHECK(!queue_purge_one(core, newest - 1) && queue_has_reports(core) && is_as_expected(NULL, NULL));
+	commit();
+	close_all();
+	open_all();
+	CHECK(!queue_purge_one(core, newest - 1) && queue_purge(core, newest, 10) == 0); /* on disk only as well */
 }
 
 /* From the front, from what is on disk only, from behind that; and its neighbours stay. */
@@ -516,6 +521,27 @@ static void reads_what_was_closed(void)
 	CHECK(count_all() == 100 && access(log_path, F_OK) < 0);
 }
 
+/* Where a key is, its page is damaged, and what follows may be out of sight: that is no end. */
+static void a_wrong_key_is_not_the_end(void)
+{
+	struct look *all;
+	int n = 0;
+
+	begin();
+	for (int i = 0; i < 100; i++)
+		push(core, 0);
+	commit();
+	close_all();
+	sql_in(path, "UPDATE queue_1 SET seq = seq + (1 << 40) WHERE seq IN (60, 100)");
+	store = store_open_to_read(path, err, sizeof err);
+	REQUIRE(store != NULL);
+	all = look(NULL, 0, newest);
+	CHECK(look_on(all, count_item, &n) == -1 && n == 98);
+	look_close(all);
+	close_all();
+	unlink(path);
+}
+
 /* One at a time writes; while somebody reads, nobody does. */
 static void keeps_out_of_each_others_way(void)
 {
@@ -571,6 +597,7 @@ int main(void)
 	RUN(agrees_with_a_model_whatever_happens);
 	RUN(reads_what_a_killed_process_left_and_changes_nothing);
 	RUN(reads_what_was_closed);
+	RUN(a_wrong_key_is_not_the_end);
 	RUN(keeps_out_of_each_others_way);
 	RUN(says_what_it_cannot_read);
 	close_all();
