@@ -292,7 +292,7 @@ $(COLLECTOR): tests/collector/package.json tests/collector/package-lock.json
 	npm ci --prefix $(BUILD)/collector --ignore-scripts --no-audit --no-fund && touch $@ || \
 		{ [ "$$CI" != true ] && echo "note: no stand-in for a kdb+ collector, its specs are pending"; }
 
-# Brokers and clients of other people, once for all builds. What cannot be made here is named in the table.
+# Other people's brokers, once for all builds. What cannot be made here is named in the table.
 INTEROP       = build/interop
 INTEROP_PARTS = $(INTEROP)/hivemq/Broker.class $(INTEROP)/mochi $(INTEROP)/node_modules/.package-lock.json \
                 $(INTEROP)/rumqttd $(RABBITMQ)/unpacked
