@@ -1,7 +1,7 @@
 #!/bin/sh
 # What an owner does to the Debian package, in a fresh chroot: install, start, upgrade with
-# readings queued, remove, install again, purge. And it is built twice, to the same bytes; the
-# tarball, too. Needs root. Closes with "N passed, N failed".
+# readings queued, remove, install again, purge; then a TLS gateway. And it is built twice, to the
+# same bytes; the tarball, too. Needs root. Closes with "N passed, N failed".
 #
 # usage: packaging/test-deb.sh VERSION BUILD
 set -eu
@@ -10,9 +10,11 @@ version=$1 build=$2
 scratch=$(mktemp -d)
 root=$scratch/root
 pids=
-trap 'kill $pids 2>/dev/null || :; umount "$root/proc" "$root/dev/shm" 2>/dev/null || :; rm -rf --one-file-system "$scratch"' EXIT
+trap 'kill $pids 2>/dev/null || :; abandon; umount "$root/proc" "$root/dev/shm" 2>/dev/null || :; rm -rf --one-file-system "$scratch"' EXIT
 trap 'exit 1' INT TERM
 . packaging/checks.sh
+# shellcheck disable=SC2317 # until there are machines to abandon
+abandon() { :; }
 
 inside() { chroot "$root" env DEBIAN_FRONTEND=noninteractive "$@"; }
 owned() { [ "$(inside stat -c '%U:%G %a' "$1")" = "$2" ] || { inside stat -c '%U:%G %a' "$1" && false; }; }
@@ -42,8 +44,13 @@ dpkg-deb -b "$scratch/newer" "$scratch/newer.deb" >/dev/null
 release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 # shellcheck disable=SC2016 # apt's own placeholders
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $release" | head -n 1)
-depends=$(dpkg-deb -f "$deb" Depends | sed 's/ *([^)]*)//g; s/ //g')
-mmdebstrap --quiet --variant=essential --include="$depends" "$release" "$root" "deb $mirror $release main"
+depends=$(dpkg-deb -f "$deb" Depends | sed 's/ *([^)]*)//g; s/,/ /g')
+mmdebstrap --quiet --variant=apt "$release" "$root" "deb $mirror $release main"
+cp -a "$root" "$scratch/collector"
+cp -a "$root" "$scratch/gateway"
+inside apt-get -qq update
+# shellcheck disable=SC2086 # names, several
+inside apt-get -qq --no-install-recommends install $depends >"$scratch/apt.log" 2>&1
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/dev/shm"
 cp "$deb" "$root/tmp/tidegate.deb"
@@ -112,4 +119,8 @@ check "configuration is gone" gone /etc/tidegate
 check "and not enabled any more" gone /etc/systemd/system/multi-user.target.wants/tidegate.service
 
 [ $failed -eq 0 ] || cat "$scratch/agent.log"
+
+# ---- and from there to a TLS gateway ----
+
+. packaging/test-deb-tls.sh
 finish

@@ -86,6 +86,7 @@ local function gateway(field, core)
 		{ "127.0.0.1:1883", "127.0.0.1:" .. field.port }, { "/etc/tidegate/", agent.directory .. "/" },
 		{ "mqtts://broker.example.com", "mqtt://127.0.0.1:" .. core.port },
 		{ "scripts/*.lua", "forward.lua" }, { "/var/lib/tidegate/", agent.directory .. "/" },
+		{ "/run/tidegate/", agent.directory .. "/" },
 	})))
 	return agent
 end

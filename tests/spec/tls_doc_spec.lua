@@ -153,6 +153,9 @@ local CONNECTING = {
 	["closed during the TLS handshake: is it the port for TLS?"] = {
 		files = "sed -i -E '/file|require|identity/d' mosquitto.conf",
 	},
+	["the broker closed the connection"] = {
+		files = [[sed -i -e s/mqtts:/mqtt:/ -e '/tls =/d' agent.lua]],
+	},
 	["the broker ends the TLS handshake: handshake failure"] = { psk = true, files = "echo gw-02:c0ffee >psk_file" },
 	["the broker ends the TLS handshake: illegal parameter"] = { psk = true, files = "echo gw-01:c0ffee >psk_file" },
 	["refused: Connection Refused: not authorised."] = {
