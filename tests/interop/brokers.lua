@@ -118,7 +118,7 @@ end
 
 mosquitto.missing = "apt: mosquitto"
 mosquitto.deviates = {
-	receive_maximum = { "are on their way, of 5", "when acknowledgements come it sends on without counting", sometimes = true },
+	receive_maximum = { "are on their way, of 5", "on acknowledgements it sends on without counting", sometimes = true },
 }
 
 local MOSQUITTO = [[
