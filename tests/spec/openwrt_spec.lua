@@ -59,14 +59,14 @@ describe("on OpenWrt", function()
 			"user tidegate" }, told)
 		local owned = table.concat(did.of("chown"), "\n")
 		for _, line in ipairs { "-hR root:tidegate /etc/tidegate", "tidegate:tidegate /srv/tidegate",
-				"tidegate:tidegate /var/run/tidegate", "tidegate:tidegate /var/etc/tidegate/agent.lua.new" } do
+				"tidegate:tidegate /var/run/tidegate", "root:tidegate /var/etc/tidegate/agent.lua.new" } do
 			assert.truthy(owned:find(line:gsub("/", router.root .. "/", 1), 1, true), line .. " in\n" .. owned)
 		end
 	end)
 
-	it("agent.lua is for the agent alone, and the directories are", function()
+	it("agent.lua is for root to write and for the agent to read, and the directories are", function()
 		local router = started(AGENT .. FIELD .. CORE)
-		for path, mode in pairs { ["/var/etc/tidegate/agent.lua"] = 384, ["/var/etc/tidegate"] = 488,
+		for path, mode in pairs { ["/var/etc/tidegate/agent.lua"] = 416, ["/var/etc/tidegate"] = 488,
 				["/var/run/tidegate"] = 488, ["/srv/tidegate"] = 488, ["/etc/tidegate/scripts/forward.lua"] = 416 } do
 			assert.equal(mode, uv.fs_stat(router.root .. path).mode & 511, path)
 		end
@@ -360,7 +360,7 @@ describe("a reload on OpenWrt", function()
 			assert.same({}, did.of("start"))
 			assert.equal(before, router:read("/var/etc/tidegate/agent.lua"))
 			assert.equal(jail, router:read("/var/etc/tidegate/jail"))
-			assert.equal(384, uv.fs_stat(router.root .. "/var/etc/tidegate/agent.lua").mode & 511)
+			assert.equal(416, uv.fs_stat(router.root .. "/var/etc/tidegate/agent.lua").mode & 511)
 		end
 	end)
 

@@ -359,7 +359,8 @@ tidegate_prepare() {
 	tidegate_make_directories && tidegate_make_store "$store" || return 1
 	config=${own:-$TIDEGATE_MADE/agent.lua}
 	if [ -z "$own" ]; then
-		(umask 077 && : >"$config.new") && tidegate_generate >"$config.new" && chown tidegate:tidegate "$config.new"
+		(umask 077 && : >"$config.new") && tidegate_generate >"$config.new" &&
+			chown root:tidegate "$config.new" && chmod 640 "$config.new"
 		[ -z "$TIDEGATE_PROBLEMS" ] && tidegate_check "$config.new" || return 1
 	else
 		[ -z "$TIDEGATE_PROBLEMS" ] && tidegate_check "$own" || return 1
