@@ -40,6 +40,8 @@ uint32_t store_name_id(struct store *store, const char *text)
 	for (struct name *name = store->names; name; name = name->next)
 		if (strcmp(name->text, text) == 0)
 			return name->id;
+	if (!store_rolled_back(store))
+		return 0;
 	if (sqlite3_prepare_v2(store->database, "INSERT OR IGNORE INTO name (name) VALUES (?1)", -1, &insert, NULL) ==
 	            SQLITE_OK &&
 	    sqlite3_bind_text(insert, 1, text, -1, SQLITE_STATIC) == SQLITE_OK && store_step(insert) == 0 &&

@@ -46,6 +46,8 @@ static int create_table(struct store *store, const char *name)
 	sqlite3_stmt *add = NULL, *create = NULL;
 	int result = -1;
 
+	if (!store_rolled_back(store))
+		return -1;
 	if (sqlite3_prepare_v2(store_database(store), "INSERT INTO link (name) VALUES (?1)", -1, &add, NULL) ==
 	            SQLITE_OK &&
 	    sqlite3_bind_text(add, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && store_exec(store, "BEGIN IMMEDIATE") == 0) {
@@ -55,7 +57,8 @@ static int create_table(struct store *store, const char *name)
 			result = 0;
 		if (result < 0 || store_exec(store, "COMMIT") < 0) {
 			store_failed(store);
-			store_exec(store, "ROLLBACK");
+			store->stuck = true;
+			store_rolled_back(store);
 			result = -1;
 		}
 	}
@@ -203,6 +206,8 @@ int rows_load(struct rows *rows, int64_t after, int64_t to, bool (*take)(void *a
 	int step;
 
 	*complete = false;
+	if (!store_rolled_back(rows->store))
+		return -1;
 	sqlite3_bind_int64(rows->load, 1, after);
 	while ((step = sqlite3_step(rows->load)) == SQLITE_ROW) {
 		int64_t key = sqlite3_column_int64(rows->load, 0);
@@ -227,6 +232,8 @@ struct entry *rows_read(struct rows *rows, int64_t key)
 {
 	struct entry *entry = NULL;
 
+	if (!store_rolled_back(rows->store))
+		return NULL;
 	sqlite3_bind_int64(rows->read, 1, key);
 	if (sqlite3_step(rows->read) == SQLITE_ROW)
 		entry = entry_from(rows->read);
@@ -240,6 +247,8 @@ int rows_first(struct rows *rows, int64_t first, int64_t last, int64_t *key)
 {
 	int step;
 
+	if (!store_rolled_back(rows->store))
+		return -1;
 	sqlite3_bind_int64(rows->first, 1, first);
 	step = sqlite3_step(rows->first);
 	if (step == SQLITE_ROW)

@@ -321,9 +321,17 @@ enum store_pending store_pending(const struct store *store, struct store_unsafe 
 	return unsafe->deletions ? STORE_DELETIONS : STORE_CLEAN;
 }
 
+bool store_rolled_back(struct store *store)
+{
+	/* An error may have rolled back by itself; only an open transaction needs it. */
+	if (store->stuck && (sqlite3_get_autocommit(store->database) || store_step(store->rollback) == 0))
+		store->stuck = false;
+	return !store->stuck;
+}
+
 static int write_everything(struct store *store, bool additions)
 {
-	if (store_step(store->begin) < 0)
+	if (!store_rolled_back(store) || store_step(store->begin) < 0)
 		return -1;
 	for (struct participant *p = store->participants; p; p = p->next)
 		if (p->write(p->owner, additions) < 0)
@@ -357,7 +365,7 @@ static int write_durably(struct store *store, bool additions)
 	return result;
 }
 
-/* 0, or -1 with the transaction rolled back. */
+/* 0, or -1 with the transaction rolled back, or stuck. */
 static int transact(struct store *store, bool additions, char *err, size_t err_size)
 {
 	store->out_of_memory = false;
@@ -367,9 +375,8 @@ static int transact(struct store *store, bool additions, char *err, size_t err_s
 	}
 	store_failed(store);
 	store_fail(err, err_size, "%s", store_error(store));
-	/* An error may have rolled back by itself; only an open transaction needs it. */
-	if (!sqlite3_get_autocommit(store->database))
-		store_step(store->rollback);
+	store->stuck = true;
+	store_rolled_back(store);
 	store->stats.failures++;
 	return -1;
 }

@@ -56,6 +56,7 @@ struct store {
 	uint64_t next_seq;
 	uint64_t seq_limit; /* as on disk: a new process starts there */
 	bool failing;       /* the last commit */
+	bool stuck;         /* its transaction is open still: it could not be rolled back, for want of memory */
 	struct store_stats stats;
 	struct store_salvage salvaged;
 	bool news;    /* that it was salvaged */
@@ -68,6 +69,11 @@ void store_join(struct store *store, struct participant *participant);
 void store_leave(struct store *store, struct participant *participant);
 
 sqlite3 *store_database(struct store *store);
+
+/* False: what a commit that failed has written is there still, and will be undone. To be asked outside of
+ * a commit before anything is read that it may have written, and before anything else is written, which would be
+ * undone with it. Tries to roll it back. */
+bool store_rolled_back(struct store *store);
 
 /* SQLite has just said that something failed: remembers it if the database is corrupt.
  * To be called for every failure, before anything else is asked of SQLite; the functions
