@@ -369,7 +369,7 @@ describe("queue purge, while the agent runs,", function()
 		agent:script("rules.lua", "")
 		agent:configure { control = "control.sock", links = { new = { url = "mqtt://127.0.0.1:" .. net.free_port() } } }
 		agent:start()
-		agent:wait_log("running")
+		agent:wait_log("link new") -- "running" is in the log of its first start, too
 		assert.equal(2500, #messages(agent, "--limit", "9999"))
 		assert.equal("m1", queue(agent, "show", ("%d"):format(messages(agent)[1].seq))[1].payload)
 		local _, out = agent:command("queue", "export", "--link", "old")
