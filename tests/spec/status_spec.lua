@@ -123,6 +123,9 @@ describe("status:", function()
 		]] }
 		g:publish_readings(1, 6)
 		g:wait_readings(6)
+		loop.eventually(function()
+			return status(g.agent).queue.core.messages == 0
+		end, "all is acknowledged")
 		g.uplink.cut()
 		g:publish_readings(7, 10)
 		local s = loop.eventually(function()
