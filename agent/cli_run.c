@@ -66,13 +66,14 @@ static void check_script(const struct config *config, const char *path, struct p
  * that `check`, the start and every reload find the same. 0, or -1 with problems added. */
 static int become_user(const char *path, bool *became, struct problems *problems)
 {
-	struct config *config = geteuid() == 0 ? config_glance(path, problems) : NULL;
+	struct config *config;
 	char err[256];
 	int result;
 
 	*became = false;
 	if (geteuid() != 0)
 		return 0;
+	config = config_glance(path, problems);
 	if (!config)
 		return -1;
 	if (config->user && !privileges_user_exists(config->user)) { /* that is among the problems */
