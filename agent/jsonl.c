@@ -37,6 +37,12 @@ void jsonl_put_bytes(json_t *object, const char *key, struct bytes bytes)
 	json_object_set_new(object, coded, base64(bytes));
 }
 
+void jsonl_put_text(json_t *object, const char *key, const char *text)
+{
+	if (text)
+		jsonl_put_bytes(object, key, (struct bytes){text, strlen(text)});
+}
+
 void jsonl_put_seconds(json_t *object, const char *key, int64_t ms)
 {
 	json_object_set_new(object, key, json_real((double)ms / 1000));

@@ -15,6 +15,7 @@
 
 /* Sets "key" or "key_base64". */
 void jsonl_put_bytes(json_t *object, const char *key, struct bytes bytes);
+void jsonl_put_text(json_t *object, const char *key, const char *text); /* likewise; NULL: nothing */
 void jsonl_put_properties(json_t *object, struct bytes run); /* "properties", unless there are none */
 void jsonl_put_seconds(json_t *object, const char *key, int64_t ms);
 

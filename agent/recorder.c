@@ -123,11 +123,6 @@ static json_t *line_at_present(const struct recorder *recorder)
 	return line;
 }
 
-static void put_text(json_t *line, const char *key, const char *text)
-{
-	jsonl_put_bytes(line, key, (struct bytes){text, strlen(text)});
-}
-
 /* Takes `line`. */
 static void add(struct recorder *recorder, json_t *line)
 {
@@ -161,8 +156,8 @@ static void on_message(void *arg, const struct link *link, const struct inbound 
 	struct recorder *recorder = arg;
 	json_t *line = line_at_present(recorder);
 
-	put_text(line, "link", link_name(link));
-	put_text(line, "topic", message->topic);
+	jsonl_put_text(line, "link", link_name(link));
+	jsonl_put_text(line, "topic", message->topic);
 	jsonl_put_bytes(line, "payload", message->payload);
 	if (message->qos != 1)
 		json_object_set_new(line, "qos", json_integer(message->qos));
@@ -177,10 +172,10 @@ static void add_event(struct recorder *recorder, const struct link *link, const 
 	json_t *line = line_at_present(recorder);
 
 	if (link)
-		put_text(line, "link", link_name(link));
-	put_text(line, "event", event);
+		jsonl_put_text(line, "link", link_name(link));
+	jsonl_put_text(line, "event", event);
 	if (reason)
-		put_text(line, "reason", reason);
+		jsonl_put_text(line, "reason", reason);
 	add(recorder, line);
 }
 

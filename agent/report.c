@@ -347,11 +347,6 @@ static void put_count(json_t *object, const char *key, uint64_t n)
 	json_object_set_new(object, key, json_integer((json_int_t)n));
 }
 
-static void put_text(json_t *object, const char *key, const char *text)
-{
-	jsonl_put_bytes(object, key, (struct bytes){text, strlen(text)});
-}
-
 /* Takes `object`. */
 static void print_line(FILE *out, json_t *object)
 {
@@ -370,7 +365,7 @@ static json_t *losses_json(const struct report *report, const struct account *ac
 	for (const struct loss_account *loss = account->losses; loss; loss = loss->next) {
 		json_t *object = json_object();
 
-		put_text(object, "reason", loss->reason);
+		jsonl_put_text(object, "reason", loss->reason);
 		put_count(object, "messages", loss->messages);
 		put_count(object, "bytes", loss->bytes);
 		jsonl_put_seconds(object, "first_published", since_start(report, loss->published.first_ms));
@@ -386,8 +381,8 @@ static json_t *account_json(const struct report *report, const struct account *a
 {
 	json_t *object = json_object();
 
-	put_text(object, "kind", "link");
-	put_text(object, "link", account->link);
+	jsonl_put_text(object, "kind", "link");
+	jsonl_put_text(object, "link", account->link);
 	put_count(object, "received", account->received);
 	put_count(object, "delivered", account->delivered);
 	put_count(object, "delivered_bytes", account->delivered_bytes);
@@ -415,7 +410,7 @@ static void print_json(const struct report *report, FILE *out)
 {
 	json_t *whole = json_object();
 
-	put_text(whole, "kind", "replay");
+	jsonl_put_text(whole, "kind", "replay");
 	put_count(whole, "received", received(report));
 	jsonl_put_seconds(whole, "last_message", report->play->last_ms);
 	jsonl_put_seconds(whole, "over", play_elapsed_ms());

@@ -46,12 +46,6 @@ static struct bytes bytes_of(const char *text)
 
 /* ---- JSON ---- */
 
-static void put_text(json_t *object, const char *key, const char *text)
-{
-	if (text)
-		jsonl_put_bytes(object, key, bytes_of(text));
-}
-
 static void put_flag(json_t *object, const char *key, bool flag)
 {
 	if (flag)
@@ -63,8 +57,8 @@ static void put_metric(json_t *object, const struct metric *metric)
 	json_t *labels = json_object();
 
 	for (size_t i = 0; i < metric->n_labels; i++)
-		put_text(labels, metric->labels[i].name, metric->labels[i].value);
-	put_text(object, "name", metric->name);
+		jsonl_put_text(labels, metric->labels[i].name, metric->labels[i].value);
+	jsonl_put_text(object, "name", metric->name);
 	json_object_set_new(object, "labels", labels);
 	json_object_set_new(object, "value", json_real(metric->value));
 }
@@ -75,12 +69,12 @@ static void print_json(struct transcript *transcript, const struct entry *entry)
 	char *line;
 
 	jsonl_put_seconds(object, "at", play_now_ms(transcript->play));
-	put_text(object, "event", entry->event);
+	jsonl_put_text(object, "event", entry->event);
 	if (entry->is_effect && transcript->script) {
-		put_text(object, "script", script_name(transcript->script));
-		put_text(object, "handler", transcript->handler);
+		jsonl_put_text(object, "script", script_name(transcript->script));
+		jsonl_put_text(object, "handler", transcript->handler);
 	}
-	put_text(object, "link", entry->link);
+	jsonl_put_text(object, "link", entry->link);
 	if (entry->topic.data)
 		jsonl_put_bytes(object, entry->row.data ? "table" : "topic", entry->topic);
 	if (entry->row.data)
@@ -106,10 +100,10 @@ static void print_json(struct transcript *transcript, const struct entry *entry)
 	}
 	if (entry->metric)
 		put_metric(object, entry->metric);
-	put_text(object, "level", entry->level);
-	put_text(object, "where", entry->where);
+	jsonl_put_text(object, "level", entry->level);
+	jsonl_put_text(object, "where", entry->where);
 	if (entry->label)
-		put_text(object, entry->label, entry->text);
+		jsonl_put_text(object, entry->label, entry->text);
 	line = json_dumps(object, JSONL_DUMP);
 	if (line)
 		fprintf(transcript->out, "%s\n", line);
