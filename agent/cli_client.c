@@ -10,7 +10,47 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "buffer.h"
+
 #define PATIENCE_S 40 /* with an agent that does not answer: it may keep us waiting for a place */
+
+/* A call with a timeout does not go on by itself where it was stopped and continued: with a job of a shell that is, and
+ * with a machine that slept. */
+
+static int connect_to(int fd, const struct sockaddr_un *address)
+{
+	int result;
+
+	do
+		result = connect(fd, (const struct sockaddr *)address, sizeof *address);
+	while (result < 0 && errno == EINTR);
+	return result;
+}
+
+static int send_all(int fd, const char *data, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
+
+		if (n < 0 && errno != EINTR)
+			return -1;
+		if (n > 0) {
+			data += n;
+			size -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+static ssize_t receive(int fd, char *data, size_t size)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, data, size, 0);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
 
 int client_connect(const char *path, bool *absent, char *err, size_t err_size)
 {
@@ -27,7 +67,7 @@ int client_connect(const char *path, bool *absent, char *err, size_t err_size)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0 &&
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == 0 &&
-	    connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+	    connect_to(fd, &address) == 0)
 		return fd;
 	*absent = fd >= 0 && (errno == ENOENT || errno == ECONNREFUSED);
 	snprintf(err, err_size, "no agent answers at %s: %s", path, errno == EAGAIN ? "it is too busy" : strerror(errno));
@@ -58,42 +98,6 @@ static enum last take_line(const char *text, size_t size, client_line *line, voi
 	return last;
 }
 
-static int read_answer(FILE *stream, client_line *line, void *arg, char *err, size_t err_size)
-{
-	enum last last = NOT_LAST;
-	char *text = NULL;
-	size_t room = 0;
-	ssize_t size;
-
-	while (last == NOT_LAST && (size = getline(&text, &room, stream)) > 0) {
-		size -= text[size - 1] == '\n';
-		last = take_line(text, (size_t)size, line, arg, err, err_size);
-	}
-	if (last == NOT_LAST)
-		snprintf(err, err_size, "the agent %s", ferror(stream) && errno == EAGAIN ? "does not answer" : "hung up");
-	free(text);
-	return last == LAST_OK ? 0 : -1;
-}
-
-int client_ask(int fd, json_t *request, client_line *line, void *arg, char *err, size_t err_size)
-{
-	FILE *stream = fdopen(fd, "r+");
-	int result = -1;
-
-	if (!stream) {
-		snprintf(err, err_size, "out of memory");
-		close(fd);
-	} else if (json_dumpf(request, stream, JSON_COMPACT) < 0 || fputc('\n', stream) == EOF || fflush(stream) != 0) {
-		snprintf(err, err_size, "the agent does not take the request: %s", strerror(errno));
-	} else {
-		result = read_answer(stream, line, arg, err, err_size);
-	}
-	if (stream)
-		fclose(stream);
-	json_decref(request);
-	return result;
-}
-
 /* Tells the lines of one piece. */
 static enum last take_piece(const char *data, size_t size, client_line *line, void *arg, char *err, size_t err_size)
 {
@@ -107,6 +111,51 @@ static enum last take_piece(const char *data, size_t size, client_line *line, vo
 		data += length + 1;
 	}
 	return last;
+}
+
+static int read_answer(int fd, client_line *line, void *arg, char *err, size_t err_size)
+{
+	struct buffer begun = {0}; /* what was received of a line */
+	enum last last = NOT_LAST;
+	char piece[16384];
+	ssize_t n = 0;
+
+	while (last == NOT_LAST && (n = receive(fd, piece, sizeof piece)) > 0) {
+		const char *end = memrchr(piece, '\n', (size_t)n);
+		size_t whole = end ? (size_t)(end - piece) + 1 : 0;
+
+		if (buffer_append(&begun, piece, whole) < 0)
+			break;
+		if (whole > 0) {
+			last = take_piece(begun.data, begun.size, line, arg, err, err_size);
+			buffer_reset(&begun);
+		}
+		if (buffer_append(&begun, piece + whole, (size_t)n - whole) < 0)
+			break;
+	}
+	if (last == NOT_LAST && n > 0)
+		snprintf(err, err_size, "out of memory");
+	else if (last == NOT_LAST)
+		snprintf(err, err_size, "the agent %s", n < 0 && errno == EAGAIN ? "does not answer" : "hung up");
+	buffer_release(&begun);
+	return last == LAST_OK ? 0 : -1;
+}
+
+int client_ask(int fd, json_t *request, client_line *line, void *arg, char *err, size_t err_size)
+{
+	char *text = json_dumps(request, JSON_COMPACT);
+	int result = -1;
+
+	if (!text)
+		snprintf(err, err_size, "out of memory");
+	else if (send_all(fd, text, strlen(text)) < 0 || send_all(fd, "\n", 1) < 0)
+		snprintf(err, err_size, "the agent does not take the request: %s", strerror(errno));
+	else
+		result = read_answer(fd, line, arg, err, err_size);
+	free(text);
+	close(fd);
+	json_decref(request);
+	return result;
 }
 
 int client_ask_here(const struct answer_command *const *commands, void *agent, json_t *request, client_line *line,

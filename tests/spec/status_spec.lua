@@ -1,8 +1,10 @@
 --- `tidegate status`: what the running agent says about itself.
 local cjson = require "cjson"
+local file = require "lib.file"
 local gateway = require "lib.gateway"
 local loop = require "lib.loop"
 local net = require "lib.net"
+local proc = require "lib.proc"
 local tidegate = require "lib.tidegate"
 
 -- The lines of `status --json`, by kind; links, queues and scripts by name.
@@ -181,6 +183,26 @@ describe("status:", function()
 		assert.truthy(text:match("core%s+20%s+240 B%s+[%d-]+ [%d:]+%s+[%d-]+ [%d:]+%s+overflow%s+sensors/a\n"), text)
 		assert.truthy(text:find("20 overflow\n", 1, true), text)
 		assert.truthy(text:find("\ndead letters: 1\n", 1, true), text)
+	end)
+
+	-- As by Ctrl-Z and fg, or with a machine that sleeps.
+	it("waits on after it was stopped and continued itself", function()
+		local g = start()
+		local out = g.agent.directory .. "/stopped.out"
+		g.agent:signal("sigstop")
+		local command = proc.spawn({ g.agent.binary, "status", "-c", g.agent.directory .. "/agent.lua" },
+			{ stdout = out, cwd = g.agent.directory })
+		for _ = 1, 10 do
+			loop.consistently(function() return command:running() end, "it waits", 0.05)
+			command:kill("sigstop")
+			loop.eventually(function()
+				return file.read(("/proc/%d/stat"):format(command.pid)):find(") T ", 1, true)
+			end, "it is stopped")
+			command:kill("sigcont")
+		end
+		g.agent:signal("sigcont")
+		assert.equal(0, (command:wait()), file.read(out))
+		assert.truthy(file.read(out):find("gw: tidegate ", 1, true))
 	end)
 
 	it("tells no password", function()
