@@ -17,6 +17,7 @@
 #include "log_limit.h"
 #include "loop.h"
 #include "peer.h"
+#include "privileges.h"
 
 #define BACKLOG 64        /* connected, and waiting for a place */
 #define REFUSED_MS 1000   /* out of descriptors or memory: accepted again after */
@@ -284,6 +285,22 @@ static int bind_privately(int fd, const struct sockaddr_un *address)
 	return result;
 }
 
+/* A socket that cannot be tried or replaced: most often, an agent that ran as root was killed. */
+static void tell_problem(const char *path, int problem, char *err, size_t err_size)
+{
+	char owns[PRIVILEGES_NAME], runs[PRIVILEGES_NAME];
+	struct stat file;
+
+	if ((problem != EACCES && problem != EPERM) || lstat(path, &file) < 0 || file.st_uid == geteuid()) {
+		snprintf(err, err_size, "%s: %s", path, strerror(problem));
+		return;
+	}
+	privileges_name(file.st_uid, owns);
+	privileges_name(geteuid(), runs);
+	snprintf(err, err_size, "%s belongs to %s, and %s may not use it; if no agent runs there: rm %s", path, owns, runs,
+	         path);
+}
+
 /* 0, or -1 with the reason in `err`. */
 static int take_path(struct control *control, const struct sockaddr_un *address, char *err, size_t err_size)
 {
@@ -303,7 +320,7 @@ static int take_path(struct control *control, const struct sockaddr_un *address,
 	}
 	if (problem == ECONNREFUSED && unlink(control->path) == 0 && bind_privately(control->listener.fd, address) == 0)
 		return 0;
-	snprintf(err, err_size, "%s: %s", control->path, strerror(problem == ECONNREFUSED ? errno : problem));
+	tell_problem(control->path, problem == ECONNREFUSED ? errno : problem, err, err_size);
 	return -1;
 }
 

@@ -126,20 +126,40 @@ describe("started as root, with `user`, the agent", function()
 		assert_passes(g, "still there")
 	end)
 
-	it("says of a database that root has made how to give it away", function()
+	-- A scene whose agent has run as root, which `ending` ended, and is configured to become nobody.
+	local function after_root(ending)
 		local g = scene("nobody")
 		g.config.user = "root"
 		g.agent:configure(g.config)
 		g.agent:start()
 		g.agent:wait_log("running name=")
-		g.agent:stop()
-		assert.equal(0, owner(g.agent.queue_path))
+		g.agent[ending](g.agent)
 		g.config.user = "nobody"
 		g.agent:configure(g.config)
+		return g
+	end
+
+	it("says of a database that root has made how to give it away", function()
+		local g = after_root("stop")
+		assert.equal(0, owner(g.agent.queue_path))
 		local code, _, err = g.agent:command("run")
 		assert.equal(78, code)
 		local cure = err:match("queue%.db belongs to root, and nobody may not write it: (chown nobody [^\n]*)\n")
 		assert(cure, err)
+		assert(os.execute(cure))
+		g.agent:start()
+		g.field:wait_subscribed("gw-field", "sensors/#")
+		assert_passes(g, "mended")
+	end)
+
+	it("says of a control socket that root's agent has left behind how to get rid of it", function()
+		local g = after_root("kill")
+		assert(os.execute(("chown nobody %s/queue.db*"):format(g.agent.directory)))
+		g.agent:start()
+		assert.equal(1, (g.agent:wait()))
+		local cure = g.agent:log():match("control%.sock belongs to root, and nobody may not use it; " ..
+			"if no agent runs there: (rm [^\n]*)\n")
+		assert(cure, g.agent:log())
 		assert(os.execute(cure))
 		g.agent:start()
 		g.field:wait_subscribed("gw-field", "sensors/#")
