@@ -10,6 +10,8 @@
 
 #include "config_read.h"
 
+#define EXPIRY_DAYS 30 /* before a certificate ends, it is time for the next */
+
 /* A problem of a key of `tls`, in OpenSSL's words. */
 static void tls_problem(struct reader *reader, const char *key, const char *problem)
 {
@@ -34,6 +36,39 @@ static int give_password(char *buffer, int size, int for_writing, void *tls)
 	return (int)length;
 }
 
+/* "Dec 31 23:59:59 2026 GMT". */
+static const char *time_text(const ASN1_TIME *time, char *text, int size)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	int length = bio && ASN1_TIME_print(bio, time) == 1 ? BIO_read(bio, text, size - 1) : 0;
+
+	text[length > 0 ? length : 0] = 0;
+	BIO_free(bio);
+	return text;
+}
+
+/* Warnings only: the clock may be the one that is wrong. */
+static void check_dates(struct reader *reader, const X509 *certificate)
+{
+	const ASN1_TIME *first = X509_get0_notBefore(certificate), *last = X509_get0_notAfter(certificate);
+	size_t mark = reader_enter(reader, "cert");
+	int days, seconds;
+	char text[48];
+
+	if (ASN1_TIME_diff(&days, &seconds, NULL, first) == 1 && (days > 0 || seconds > 0))
+		reader_warning(reader, "is not valid before %s", time_text(first, text, sizeof text));
+	if (ASN1_TIME_diff(&days, &seconds, NULL, last) != 1)
+		ERR_clear_error();
+	else if (days < 0 || seconds < 0)
+		reader_warning(reader, "expired on %s", time_text(last, text, sizeof text));
+	else if (days < 1)
+		reader_warning(reader, "expires within a day, on %s", time_text(last, text, sizeof text));
+	else if (days < EXPIRY_DAYS)
+		reader_warning(reader, "expires in %d day%s, on %s", days, days == 1 ? "" : "s",
+		               time_text(last, text, sizeof text));
+	reader_leave(reader, mark);
+}
+
 static void check_certificate(struct reader *reader, struct tls_config *tls, SSL_CTX *ctx)
 {
 	SSL_CTX_set_default_passwd_cb(ctx, give_password);
@@ -42,6 +77,8 @@ static void check_certificate(struct reader *reader, struct tls_config *tls, SSL
 		tls_problem(reader, "cert", "is no certificate in PEM");
 	else if (SSL_CTX_use_PrivateKey_file(ctx, tls->key, SSL_FILETYPE_PEM) != 1)
 		tls_problem(reader, "key", "is no private key in PEM for `cert`, or locked by another `key_password`");
+	else
+		check_dates(reader, SSL_CTX_get0_certificate(ctx));
 }
 
 void check_tls_files(struct reader *reader, const struct tls_config *tls)

@@ -10,7 +10,7 @@ local M = {}
 local made
 
 local function authority(directory, name)
-	proc.output(("cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 " ..
+	proc.output(("cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 90 " ..
 		"-subj '/CN=tests %s' -keyout %s.key -out %s.crt"):format(directory, name, name, name))
 end
 
@@ -18,7 +18,7 @@ local function certificate(directory, name, subject, extension)
 	file.write(("%s/%s.ext"):format(directory, name), extension)
 	proc.output(("cd %s && openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes " ..
 		"-subj '/CN=%s' -keyout %s.key -out %s.csr"):format(directory, subject, name, name))
-	proc.output(("cd %s && openssl x509 -req -in %s.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 " ..
+	proc.output(("cd %s && openssl x509 -req -in %s.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 90 " ..
 		"-extfile %s.ext -out %s.crt"):format(directory, name, name, name))
 	return { cert = ("%s/%s.crt"):format(directory, name), key = ("%s/%s.key"):format(directory, name) }
 end

@@ -22,7 +22,9 @@ static inline void write_key(const char *path, EVP_PKEY *key, const char *passwo
 		abort();
 }
 
-static inline void write_certificate(const char *cert_path, const char *key_path, const char *password)
+/* Valid from and until so many seconds from now. */
+static inline void write_certificate_for(const char *cert_path, const char *key_path, const char *password, long from,
+                                         long until)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert = X509_new();
@@ -30,14 +32,19 @@ static inline void write_certificate(const char *cert_path, const char *key_path
 
 	if (!key || !cert || !file)
 		abort();
-	X509_gmtime_adj(X509_getm_notBefore(cert), 0);
-	X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+	X509_gmtime_adj(X509_getm_notBefore(cert), from);
+	X509_gmtime_adj(X509_getm_notAfter(cert), until);
 	if (X509_set_pubkey(cert, key) != 1 || X509_sign(cert, key, EVP_sha256()) == 0 ||
 	    PEM_write_X509(file, cert) != 1 || fclose(file) != 0)
 		abort();
 	write_key(key_path, key, password);
 	X509_free(cert);
 	EVP_PKEY_free(key);
+}
+
+static inline void write_certificate(const char *cert_path, const char *key_path, const char *password)
+{
+	write_certificate_for(cert_path, key_path, password, 0, 365L * 24 * 3600);
 }
 
 #endif

@@ -226,6 +226,36 @@ static void tls(void)
 	                 ".socks5: expected a port from 1 to 65535, as in \"socks5://proxy:1080\""));
 }
 
+/* What is warned of with a certificate that is valid from and until so many seconds from now; "" for nothing. */
+static bool dates_give(long from, long until, const char *expected)
+{
+	static char cert[512], key[512];
+	struct config *config;
+	bool same;
+
+	strcpy(cert, in_directory("cert.pem"));
+	strcpy(key, in_directory("key.pem"));
+	write_certificate_for(cert, key, NULL, from, until);
+	config = good("return {" STORE "links = { a = { url = 'mqtts://h', tls = { cert = 'cert.pem', key = 'key.pem' } } } }");
+	same = *expected ? config->warnings.n == 1 && strstr(config->warnings.lines[0], expected) : config->warnings.n == 0;
+	for (size_t i = 0; !same && i < config->warnings.n; i++)
+		fprintf(stderr, "got: %s\n", config->warnings.lines[i]);
+	config_free(config);
+	return same;
+}
+
+static void certificate_dates(void)
+{
+	const long day = 24 * 3600, slack = 600;
+
+	CHECK(dates_give(0, 30 * day + slack, ""));
+	CHECK(dates_give(0, 30 * day - slack, ".tls.cert: expires in 29 days, on "));
+	CHECK(dates_give(0, day + slack, ".tls.cert: expires in 1 day, on "));
+	CHECK(dates_give(0, slack, ".tls.cert: expires within a day, on "));
+	CHECK(dates_give(-2 * day, -slack, ".tls.cert: expired on "));
+	CHECK(dates_give(slack, 90 * day, ".tls.cert: is not valid before "));
+}
+
 static void same_client_id(void)
 {
 	CHECK(gives("return {" STORE "links = {\n"
@@ -370,6 +400,7 @@ int main(void)
 	RUN(urls);
 	RUN(topics);
 	RUN(tls);
+	RUN(certificate_dates);
 	RUN(same_client_id);
 	RUN(same_ack_topic);
 	RUN(secrets_are_not_shown);
