@@ -76,15 +76,17 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/script_state.c agent/scripts.c agent/service.c agent/sources.c agent/state_table.c \
                 agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c agent/topic.c \
                 agent/transcript.c agent/upkeep.c agent/utf8.c agent/value.c agent/value_run.c
-STORE_TESTS   = test_check test_dead test_ledger test_look test_quarantine test_queue test_salvage test_state test_store
+STORE_TESTS   = test_check test_dead test_ledger test_look test_quarantine test_queue test_queue_limits \
+                test_queue_order test_salvage test_state test_still test_store
 SCRIPT_TESTS  = test_kdb_row test_script test_script_base test_script_kdb test_script_limits test_script_metric \
-                test_script_mqtt test_script_state test_script_timer
+                test_script_mqtt test_script_state test_script_state_saved test_script_state_undo test_script_timer
 AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_config test_config_kdb test_config_link \
-                test_config_same test_config_secrets test_control test_forward test_hangup test_health \
-                test_histogram test_history test_json test_kdb_batch test_kdb_calls test_kdb_compress test_kdb_errors \
-                test_kdb_ipc test_kdb_meta test_kdb_time test_library test_link test_log test_losses test_mqtt_buffer \
-                test_notify test_poison test_properties test_quota test_receipts test_recording test_redelivery \
-                test_retry test_sources test_timers test_topic test_value
+                test_config_same test_config_secrets test_connection test_control test_forward test_forward_lost \
+                test_forward_receipts test_hangup test_health test_histogram test_history test_json test_kdb_batch \
+                test_kdb_calls test_kdb_compress test_kdb_errors test_kdb_exactly_once test_kdb_ipc test_kdb_meta \
+                test_kdb_refusals test_kdb_time test_library test_link test_log test_losses test_mqtt_buffer \
+                test_notify test_poison test_properties test_quota test_receipts test_recording \
+                test_redelivery test_retry test_sources test_subscriptions test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
 LIBRARY       = $(wildcard scripts/lib/rules/*.lua)
 
@@ -234,8 +236,9 @@ torture: deps-test ## kills, power cuts, broken networks and disks in their thou
 # What takes long under qemu, or is compiled with the store once more, is left out of the quick one. test_control
 # asks which groups a peer has, and qemu does not pass that on.
 CROSS_TESTS = $(filter-out test_control,$(STORE_TESTS) $(AGENT_TESTS) $(FUZZ_TARGETS))
-CROSS_LONG  = test_check test_config test_json test_link test_quarantine test_queue test_quota \
-              test_salvage test_script_kdb test_script_limits test_script_state
+CROSS_LONG  = test_check test_config test_connection test_json test_link test_quarantine test_queue \
+              test_queue_limits test_queue_order test_quota test_salvage test_script_kdb test_script_limits \
+              test_script_state test_script_state_saved test_script_state_undo
 
 test-cross: ## on 32-bit ARM and a big-endian machine (s390x), under qemu
 test-cross-quick: CROSS_TESTS := $(filter-out $(CROSS_LONG),$(CROSS_TESTS))
@@ -253,23 +256,28 @@ $(BUILD)/tests/test_store $(BUILD)/tests/test_state: $(BUILD)/tests/%: tests/uni
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit $(LDFLAGS) -o $@ $< $(BUILD)/libstore.a $(SQLITE_LIBS)
 
+# For what is compiled with the store once more: gcc lists the headers of its last source only.
+STORE_AGAIN = $(STORE_SOURCES) $(wildcard store/*.h tests/unit/*.h tests/torture/*.h)
+
 # Waits little for locks that will not go; and few messages make a large database.
 DAMAGED_TESTS = $(BUILD)/tests/test_check $(BUILD)/tests/test_quarantine $(BUILD)/tests/test_salvage
 
-$(DAMAGED_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(STORE_SOURCES) Makefile
+$(DAMAGED_TESTS): $(BUILD)/tests/%: tests/unit/%.c $(STORE_AGAIN) Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit -DLOCK_WAIT_MS=300 -DCHECK_BYTES_MAX=200000 -DQUEUE_READY_MESSAGES=4 $(LDFLAGS) \
 		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
 
 # With a tiny read-ahead, so that every path between memory and disk is taken.
-$(BUILD)/tests/test_look $(BUILD)/tests/test_queue: $(BUILD)/tests/%: tests/unit/%.c $(STORE_SOURCES) Makefile
+TINY_TESTS = test_look test_queue test_queue_limits test_queue_order test_still
+
+$(TINY_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/unit/%.c $(STORE_AGAIN) Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit -DQUEUE_READY_MESSAGES=4 -DQUEUE_READY_BYTES=200 -DQUEUE_FLIGHT_MAX=512 \
 		-DLOCK_WAIT_MS=300 $(LDFLAGS) \
 		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
 
 # With little room, so that something must always make room.
-$(BUILD)/tests/test_dead $(BUILD)/tests/test_ledger: $(BUILD)/tests/%: tests/unit/%.c $(STORE_SOURCES) Makefile
+$(BUILD)/tests/test_dead $(BUILD)/tests/test_ledger: $(BUILD)/tests/%: tests/unit/%.c $(STORE_AGAIN) Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit -DLEDGER_RECORDS=4 -DDEAD_LETTERS_MAX=4 -DDEAD_BYTES_MAX=100 $(LDFLAGS) \
 		-o $@ $< $(STORE_SOURCES) $(SQLITE_LIBS)
@@ -400,7 +408,7 @@ tests: $(TORTURE_TESTS:%=$(BUILD)/tests/%)
 # It damages the log, too: that must not be checkpointed meanwhile.
 $(BUILD)/tests/pages: TORTURE_TINY += -UWAL_PAGES -DWAL_PAGES=4096
 
-$(TORTURE_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/torture/%.c $(TORTURE_SOURCES) $(STORE_SOURCES) Makefile
+$(TORTURE_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: tests/torture/%.c $(TORTURE_SOURCES) $(STORE_AGAIN) Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) -Itests/unit $(TORTURE_TINY) $(LDFLAGS) $(TORTURE_WRAP) -o $@ $< $(TORTURE_SOURCES) $(STORE_SOURCES) \
 		$(SQLITE_LIBS)

@@ -1,104 +1,6 @@
 /* Looking into queues, and taking out of them, compiled with a read-ahead of 4 messages or
  * 200 bytes so that what is looked for is in every place. Links SQLite and nothing of the agent. */
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "dead.h"
-#include "ledger.h"
-#include "look.h"
-#include "sql.h"
-#include "store.h"
-#include "test.h"
-
-static char directory[] = "/tmp/tidegate-look-XXXXXX";
-static char path[128], log_path[140], err[512];
-static struct store *store;
-static struct queue *core, *hist;
-
-/* ---- what should be there ---- */
-
-#define SEQS 8192
-
-enum fate { NOWHERE, WAITS, FLIES, GONE };
-
-static struct {
-	enum fate fate;
-	bool hist;
-	unsigned priority;
-} model[SEQS];
-static uint64_t newest;
-static int n_purged;
-
-static void on_dropped(void *arg, struct queue *queue, const struct message *message, enum queue_drop why)
-{
-	(void)arg;
-	REQUIRE(message->seq < SEQS);
-	CHECK(why == QUEUE_PURGED && model[message->seq].fate == WAITS);
-	CHECK((queue == hist) == model[message->seq].hist && model[message->seq].priority == message->priority);
-	model[message->seq].fate = GONE;
-	n_purged++;
-}
-
-static struct queue *open_queue(const char *name)
-{
-	struct queue *queue = queue_open(store, name, (struct queue_limits){0}, on_dropped, NULL, err, sizeof err);
-
-	REQUIRE(queue != NULL);
-	while (queue_count(queue) > 0)
-		;
-	return queue;
-}
-
-static void close_all(void)
-{
-	queue_close(core);
-	queue_close(hist);
-	store_close(store);
-	core = hist = NULL;
-	store = NULL;
-}
-
-static void open_all(void)
-{
-	store = store_open(path, STORE_OFF, err, sizeof err);
-	REQUIRE(store != NULL);
-	core = open_queue("core");
-	hist = open_queue("hist");
-}
-
-static void begin(void)
-{
-	close_all();
-	unlink(path);
-	memset(model, 0, sizeof model);
-	newest = 0;
-	n_purged = 0;
-	open_all();
-}
-
-static uint64_t push(struct queue *queue, unsigned priority)
-{
-	char payload[32];
-	struct message message = {.seq = store_next_seq(store), .topic = {"a/b", 3}, .priority = (uint8_t)priority, .qos = 1};
-
-	REQUIRE(message.seq < SEQS);
-	snprintf(payload, sizeof payload, "payload %d", (int)message.seq);
-	message.payload = (struct bytes){payload, strlen(payload)};
-	CHECK(queue_push(queue, &message) == QUEUE_OK);
-	model[message.seq].fate = WAITS;
-	model[message.seq].hist = queue == hist;
-	model[message.seq].priority = priority;
-	newest = message.seq;
-	return message.seq;
-}
-
-static void commit(void)
-{
-	CHECK(store_commit(store, err, sizeof err) == STORE_OK);
-}
+#include "look_fixture.h"
 
 static uint64_t take(struct queue *queue)
 {
@@ -152,14 +54,6 @@ static bool see(void *arg, const struct look_item *item)
 	              memcmp(item->message->payload.data, payload, size) != 0;
 	walk->after = seq;
 	return --walk->most > 0;
-}
-
-static struct look *look(const char *link, uint64_t from, uint64_t to)
-{
-	struct look *opened = look_open(store, link, from, to, err, sizeof err);
-
-	REQUIRE(opened != NULL);
-	return opened;
 }
 
 /* The whole walk shows what the model has. */
@@ -436,157 +330,9 @@ static void agrees_with_a_model_whatever_happens(void)
 	}
 }
 
-/* ---- reading only ---- */
-
-/* A new database as a process leaves it that is killed: with a log. */
-static void leave_a_log(int messages)
-{
-	pid_t child;
-	int status;
-
-	close_all();
-	child = fork();
-	if (child == 0) {
-		begin();
-		for (int i = 0; i < messages; i++)
-			push(i % 2 ? hist : core, 0);
-		_exit(store_commit(store, err, sizeof err) == STORE_OK ? 0 : 1);
-	}
-	REQUIRE(waitpid(child, &status, 0) == child && status == 0);
-}
-
-static bool count_item(void *arg, const struct look_item *item)
-{
-	CHECK(item->saved && !item->in_flight && memcmp(item->message->payload.data, "payload ", 8) == 0);
-	++*(int *)arg;
-	return true;
-}
-
-static int count_all(void)
-{
-	struct look *all = look(NULL, 0, UINT64_MAX);
-	int n = 0;
-
-	CHECK(look_on(all, count_item, &n) == 0);
-	look_close(all);
-	return n;
-}
-
-static bool is_same(const char *file, const struct stat *before)
-{
-	struct stat now;
-
-	return stat(file, &now) == 0 && now.st_size == before->st_size && now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
-	       now.st_mtim.tv_nsec == before->st_mtim.tv_nsec && now.st_ino == before->st_ino;
-}
-
-static void reads_what_a_killed_process_left_and_changes_nothing(void)
-{
-	struct stat file, log;
-	struct ledger *ledger;
-	struct dead *dead;
-	char instance[40];
-
-	leave_a_log(300);
-	REQUIRE(stat(path, &file) == 0 && stat(log_path, &log) == 0 && log.st_size > 10000);
-	for (int i = 0; i < 2; i++) {
-		store = store_open_to_read(path, err, sizeof err);
-		REQUIRE(store != NULL);
-		snprintf(instance, sizeof instance, "%s", store_instance(store));
-		CHECK(store_newest_seq(store) >= 300);
-		CHECK(count_all() == 300);
-		ledger = ledger_open(store, err, sizeof err);
-		dead = dead_open(store, err, sizeof err);
-		CHECK(ledger && dead && dead_count(dead) == 0 && ledger_total(ledger, "core", NULL) == 0);
-		dead_close(dead);
-		ledger_close(ledger);
-		close_all();
-		CHECK(is_same(path, &file) && is_same(log_path, &log));
-	}
-	open_all();
-	CHECK(queue_messages(core) == 150 && queue_messages(hist) == 150);
-	CHECK(strcmp(store_instance(store), instance) == 0);
-}
-
-static void reads_what_was_closed(void)
-{
-	begin();
-	for (int i = 0; i < 100; i++)
-		push(core, (unsigned)i % 4);
-	commit();
-	close_all();
-	CHECK(access(log_path, F_OK) < 0);
-	store = store_open_to_read(path, err, sizeof err);
-	REQUIRE(store != NULL);
-	CHECK(count_all() == 100 && access(log_path, F_OK) < 0);
-}
-
-/* Where a key is, its page is damaged, and what follows may be out of sight: that is no end. */
-static void a_wrong_key_is_not_the_end(void)
-{
-	struct look *all;
-	int n = 0;
-
-	begin();
-	for (int i = 0; i < 100; i++)
-		push(core, 0);
-	commit();
-	close_all();
-	sql_in(path, "UPDATE queue_1 SET seq = seq + (1 << 40) WHERE seq IN (60, 100)");
-	store = store_open_to_read(path, err, sizeof err);
-	REQUIRE(store != NULL);
-	all = look(NULL, 0, newest);
-	CHECK(look_on(all, count_item, &n) == -1 && n == 98);
-	look_close(all);
-	close_all();
-	unlink(path);
-}
-
-/* One at a time writes; while somebody reads, nobody does. */
-static void keeps_out_of_each_others_way(void)
-{
-	struct store *other;
-
-	begin();
-	CHECK(store_open_to_read(path, err, sizeof err) == NULL && strstr(err, path) && strstr(err, "in use"));
-	close_all();
-	store = store_open_to_read(path, err, sizeof err);
-	other = store_open_to_read(path, err, sizeof err);
-	CHECK(store && other);
-	store_close(other);
-	CHECK(store_open(path, STORE_OFF, err, sizeof err) == NULL && strstr(err, "in use"));
-	CHECK(count_all() == 0);
-	close_all();
-	open_all();
-}
-
-static void write_file(const char *text)
-{
-	FILE *file = fopen(path, "w");
-
-	REQUIRE(file != NULL);
-	CHECK(fputs(text, file) >= 0 && fclose(file) == 0);
-}
-
-static void says_what_it_cannot_read(void)
-{
-	close_all();
-	unlink(path);
-	CHECK(store_open_to_read(path, err, sizeof err) == NULL && strstr(err, "No such file"));
-	CHECK(access(path, F_OK) < 0);
-	write_file("");
-	CHECK(store_open_to_read(path, err, sizeof err) == NULL);
-	write_file("This is no database, however long it is and whatever it may look like to somebody who cannot read.");
-	CHECK(store_open_to_read(path, err, sizeof err) == NULL && strstr(err, path));
-	CHECK(store_open_to_read(directory, err, sizeof err) == NULL);
-	unlink(path);
-}
-
 int main(void)
 {
-	REQUIRE(mkdtemp(directory) != NULL);
-	snprintf(path, sizeof path, "%s/queue.db", directory);
-	snprintf(log_path, sizeof log_path, "%s-wal", path);
+	look_fixture_begin();
 	RUN(tells_all_in_order);
 	RUN(knows_what_is_saved_and_finds_one);
 	RUN(looks_into_what_is_not_open);
@@ -595,13 +341,5 @@ int main(void)
 	RUN(purges_one_from_wherever_it_is);
 	RUN(knows_what_is_unwanted);
 	RUN(agrees_with_a_model_whatever_happens);
-	RUN(reads_what_a_killed_process_left_and_changes_nothing);
-	RUN(reads_what_was_closed);
-	RUN(a_wrong_key_is_not_the_end);
-	RUN(keeps_out_of_each_others_way);
-	RUN(says_what_it_cannot_read);
-	close_all();
-	unlink(path);
-	rmdir(directory);
-	return test_end();
+	return look_fixture_end();
 }

@@ -283,7 +283,7 @@ static void costs_next_to_nothing(void)
 		struct timespec from, to;
 		double ns;
 
-		(void)clock_gettime(CLOCK_MONOTONIC, &from);
+		(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
 		for (int n = 0; n < 100000; n++) {
 			payload[0] = (char)n;
 			poison_begin(poison, "field", "sensors/hall/temperature", (struct bytes){payload, sizes[i]});
@@ -296,11 +296,11 @@ static void costs_next_to_nothing(void)
 			if (sizes[i] > 10000 && n >= 1000)
 				n += 99;
 		}
-		(void)clock_gettime(CLOCK_MONOTONIC, &to);
+		(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
 		ns = (double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec);
 		ns /= sizes[i] > 10000 ? 1991 : 100000;
 		printf("a message of %zu bytes: %.0f ns\n", sizes[i], ns);
-		CHECK(ns < 1000000); /* also with sanitizers, on a busy machine */
+		CHECK(ns < 1000000); /* also with sanitizers, on a slow machine */
 	}
 	poison_close(poison);
 }

@@ -1,6 +1,7 @@
 /* Databases that cannot be used: moved aside as they are, and a new one put in their place,
  * whatever happens meanwhile. Links SQLite and nothing of the agent. */
 #include <errno.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -211,32 +212,42 @@ static void a_file_in_use_stays(void)
 	CHECK(waitpid(pid, NULL, 0) == pid);
 }
 
+/* A process that has the store, if it gets it, until the other one has ended: 1; 0: it is in use. */
+static void open_until(const int ended[2])
+{
+	struct pollfd other = {.fd = ended[0]};
+	struct store *store = open_store();
+
+	close(ended[1]);
+	if (!store)
+		_exit(strstr(err, "in use") ? 0 : 2);
+	(void)poll(&other, 1, 20000);
+	_exit(1);
+}
+
 /* Both find a file that nobody can lock: one agent runs afterwards, on one new database. */
 static void two_at_once_move_it_once(void)
 {
 	for (int i = 0; i < 5; i++) {
-		int won = 0;
-		pid_t pids[2];
+		int won = 0, ended[2];
 
 		begin();
+		REQUIRE(pipe(ended) == 0);
 		close(open(path, O_CREAT | O_WRONLY, 0640));
 		overwrite(0, "This is no database at all.", 27);
 		for (int child = 0; child < 2; child++)
-			if ((pids[child] = fork()) == 0) {
-				struct store *store = open_store();
-
-				if (!store)
-					_exit(strstr(err, "in use") ? 0 : 2);
-				usleep((LOCK_WAIT_MS + 300) * 1000);
-				_exit(1);
-			}
+			if (fork() == 0)
+				open_until(ended);
 		for (int child = 0; child < 2; child++) {
 			int status = 0;
 
-			CHECK(waitpid(pids[child], &status, 0) == pids[child]);
+			CHECK(wait(&status) > 0);
 			CHECK(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
 			won += WIFEXITED(status) && WEXITSTATUS(status) == 1;
+			if (child == 0)
+				close(ended[1]);
 		}
+		close(ended[0]);
 		CHECK(won == 1 && files("queue.db.corrupt", NULL, 0) == 1);
 	}
 }

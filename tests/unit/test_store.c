@@ -204,7 +204,7 @@ static void waits_for_a_lock(void)
 
 	begin();
 	store_close(reopen(NULL));
-	pid = hold_lock(1500);
+	pid = hold_lock(500);
 	store = reopen(NULL);
 	CHECK(waitpid(pid, NULL, 0) == pid);
 	REQUIRE(store != NULL);
