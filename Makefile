@@ -54,25 +54,25 @@ AGENT_SOURCES = agent/ack_line.c agent/answer.c agent/api_base.c agent/api_json.
                 agent/api_timer.c agent/attempt.c agent/buffer.c agent/cli_ask.c agent/cli_client.c agent/cli_dead.c \
                 agent/cli_kdb.c agent/cli_kdb_decode.c agent/cli_kdb_listen.c agent/cli_kdb_show.c agent/cli_queue.c \
                 agent/cli_reload.c agent/cli_replay.c agent/cli_run.c agent/cli_status.c agent/cli_table.c \
-                agent/cli_test.c agent/clock.c agent/commands.c agent/config.c agent/config_check.c \
-                agent/config_kdb.c agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c \
-                agent/config_same.c agent/config_scripts.c agent/config_secrets.c agent/config_tls.c \
-                agent/config_url.c agent/connection.c agent/control.c agent/custody.c agent/dead_commands.c \
-                agent/dead_letters.c agent/disk.c agent/drops.c agent/effects.c agent/forward.c agent/forward_lost.c \
-                agent/forward_purge.c agent/hangup.c agent/health.c agent/hex.c agent/histogram.c agent/history.c \
-                agent/host.c agent/http.c agent/http_health.c agent/http_library.c agent/http_metrics.c \
-                agent/http_page.c agent/json_encode.c agent/json_need.c agent/jsonl.c agent/kdb.c agent/kdb_access.c \
-                agent/kdb_batch.c agent/kdb_call.c agent/kdb_calls.c agent/kdb_coerce.c agent/kdb_compress.c \
-                agent/kdb_cuts.c agent/kdb_errors.c agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c \
-                agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c agent/kdb_row.c agent/kdb_socket.c \
-                agent/kdb_time.c agent/kdb_value.c agent/library.c agent/link.c agent/log.c agent/log_limit.c \
-                agent/loop.c agent/losses.c agent/metrics.c agent/monitor.c agent/mqtt.c agent/mqtt_buffer.c \
-                agent/mqtt_discard.c agent/mqtt_options.c agent/mqtt_properties.c agent/mqtt_reasons.c \
-                agent/mqtt_socket.c agent/mqtt_tls.c agent/nearest.c agent/network.c agent/notify.c agent/pattern.c \
-                agent/peer.c agent/place.c agent/play.c agent/poison.c agent/privileges.c agent/properties.c \
-                agent/queue_commands.c agent/queue_purge.c agent/quota.c agent/receipts.c agent/recorder.c \
-                agent/recording.c agent/redelivery.c agent/reload.c agent/report.c agent/retry.c agent/route.c \
-                agent/row_text.c agent/run.c agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c \
+                agent/cli_test.c agent/clock.c agent/commands.c agent/config.c agent/config_check.c agent/config_kdb.c \
+                agent/config_lines.c agent/config_link.c agent/config_lua.c agent/config_read.c agent/config_same.c \
+                agent/config_scripts.c agent/config_secrets.c agent/config_tls.c agent/config_url.c agent/connection.c \
+                agent/control.c agent/custody.c agent/dead_commands.c agent/dead_letters.c agent/disk.c agent/drops.c \
+                agent/effects.c agent/forward.c agent/forward_lost.c agent/forward_purge.c agent/hangup.c \
+                agent/health.c agent/hex.c agent/histogram.c agent/history.c agent/host.c agent/http.c \
+                agent/http_health.c agent/http_library.c agent/http_metrics.c agent/http_page.c agent/json_encode.c \
+                agent/json_need.c agent/jsonl.c agent/kdb.c agent/kdb_access.c agent/kdb_batch.c agent/kdb_call.c \
+                agent/kdb_calls.c agent/kdb_coerce.c agent/kdb_compress.c agent/kdb_cuts.c agent/kdb_errors.c \
+                agent/kdb_ipc.c agent/kdb_item.c agent/kdb_meta.c agent/kdb_plain.c agent/kdb_print.c agent/kdb_read.c \
+                agent/kdb_row.c agent/kdb_socket.c agent/kdb_time.c agent/kdb_value.c agent/library.c agent/link.c \
+                agent/log.c agent/log_limit.c agent/loop.c agent/losses.c agent/metrics.c agent/monitor.c agent/mqtt.c \
+                agent/mqtt_buffer.c agent/mqtt_discard.c agent/mqtt_guard.c agent/mqtt_halves.c agent/mqtt_library.c \
+                agent/mqtt_log.c agent/mqtt_options.c agent/mqtt_properties.c agent/mqtt_reasons.c agent/mqtt_socket.c \
+                agent/mqtt_tls.c agent/nearest.c agent/network.c agent/notify.c agent/pattern.c agent/peer.c \
+                agent/place.c agent/play.c agent/poison.c agent/privileges.c agent/properties.c agent/queue_commands.c \
+                agent/queue_purge.c agent/quota.c agent/receipts.c agent/recorder.c agent/recording.c \
+                agent/redelivery.c agent/reload.c agent/report.c agent/retry.c agent/route.c agent/row_text.c \
+                agent/run.c agent/sandbox.c agent/script.c agent/script_call.c agent/script_load.c \
                 agent/script_state.c agent/scripts.c agent/service.c agent/sources.c agent/state_table.c \
                 agent/states.c agent/status.c agent/stripped.c agent/subscriptions.c agent/timers.c agent/topic.c \
                 agent/transcript.c agent/upkeep.c agent/utf8.c agent/value.c agent/value_run.c
@@ -85,7 +85,7 @@ AGENT_TESTS   = $(SCRIPT_TESTS) test_answer test_cli_table test_clock test_confi
                 test_forward_receipts test_hangup test_health test_histogram test_history test_json test_kdb_batch \
                 test_kdb_calls test_kdb_compress test_kdb_errors test_kdb_exactly_once test_kdb_ipc test_kdb_meta \
                 test_kdb_refusals test_kdb_time test_library test_link test_log test_losses test_mqtt_buffer \
-                test_notify test_poison test_properties test_quota test_receipts test_recording \
+                test_mqtt_halves test_notify test_poison test_properties test_quota test_receipts test_recording \
                 test_redelivery test_retry test_sources test_subscriptions test_timers test_topic test_value
 EXAMPLES      = $(wildcard scripts/examples/*)
 LIBRARY       = $(wildcard scripts/lib/rules/*.lua)

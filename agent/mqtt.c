@@ -1,8 +1,7 @@
 /* A transport over libmosquitto's own-loop calls, on an unmodified library.
  *
- * In "threaded" mode nothing reaches the socket until mqtt_write() calls
- * mosquitto_loop_write(): so acknowledgements, which the library queues before
- * it calls back, wait for the commit between read and write. */
+ * In "threaded" mode nothing reaches the socket until mqtt_write() calls mosquitto_loop_write(): so acknowledgements,
+ * which the library queues before it calls back, wait for the commit between read and write. */
 #include "mqtt.h"
 
 #include <errno.h>
@@ -14,9 +13,11 @@
 
 #include "clock.h"
 #include "log.h"
+#include "mqtt_halves.h"
 #include "mqtt_internal.h"
 
 #define READ_BYTES (48 * 1024) /* of payloads: a turn that takes long leaves the uplink idle */
+#define COMES_AGAIN "a QoS 2 message comes again"
 #define EXPIRY_BYTES 5 /* of the property Message Expiry Interval */
 #define PACKET_ANY_BROKER_TAKES 1024 /* whatever Maximum Packet Size it may come to name */
 
@@ -35,8 +36,10 @@ struct mqtt {
 	bool exactly_once;        /* with QoS 2 among them, */
 	bool start_over;          /* which do not fit this connection */
 	bool expects_qos2;        /* messages at QoS 2 may come: the handle has half of them between PUBREC and PUBREL */
+	struct mqtt_halves halves;
 	int max_qos;              /* what the broker takes */
 	uint32_t max_packet;      /* bytes; 0: no limit */
+	uint8_t retains;          /* it keeps retained messages; if not, the library sends none */
 	bool warned_qos2;
 	size_t received, received_bytes; /* messages in this read */
 	bool heard;               /* a packet that calls back */
@@ -73,23 +76,33 @@ static void start_over(struct mqtt *mqtt, const char *why)
 	snprintf(mqtt->problem, sizeof mqtt->problem, "%s", why);
 }
 
-/* The library's log is all it says about TLS failures, and the only place where
- * it tells the DUP flag. It formats a line for every packet, so it is switched
- * off as soon as neither can come any more. */
+/* The library's log is all it says about TLS failures, and the only place where it tells the DUP flag and a PUBLISH
+ * at QoS 2. It formats a line for every packet, so it is switched off as soon as none of them can come any more. */
 static void on_log(struct mosquitto *handle, void *arg, int level, const char *text)
 {
-	static const char publish[] = "received PUBLISH (d";
 	struct mqtt *mqtt = arg;
-	const char *found = NULL;
+	int dup, qos, id;
 
 	if (!mqtt->greeted && (level == MOSQ_LOG_ERR || level == MOSQ_LOG_WARNING))
 		mqtt_tls_explain(handle, text, mqtt->log, sizeof mqtt->log);
-	else if ((found = strstr(text, publish)) != NULL)
-		mqtt->dup = found[sizeof publish - 1] == '1';
-	/* A handle that has the message already would keep both, and deliver a wrong one when the packet id is used
-	 * again. Brokers resend in order: what came before this, and needs the handle, is through. */
-	if (found && mqtt->resumes && strncmp(found + sizeof publish - 1, "1, q2", 5) == 0)
-		start_over(mqtt, "a QoS 2 message comes again");
+	if (!mqtt_log_tells_publish(text, mqtt->config->client_id, &dup, &qos, &id))
+		return;
+	mqtt->dup = dup == 1;
+	if (qos == 2 && !mqtt_halves_begin(&mqtt->halves, (uint16_t)id, mqtt->dup))
+		start_over(mqtt, COMES_AGAIN);
+}
+
+static void listen_to_log(struct mqtt *mqtt)
+{
+	mosquitto_log_callback_set(mqtt->handle, on_log);
+	mqtt->listening = true;
+}
+
+static void expect_qos2(struct mqtt *mqtt)
+{
+	if (!mqtt->expects_qos2)
+		listen_to_log(mqtt);
+	mqtt->expects_qos2 = true;
 }
 
 static void log_no_more(struct mqtt *mqtt)
@@ -106,17 +119,19 @@ static void read_limits(struct mqtt *mqtt, const mosquitto_property *list, struc
 	uint16_t receive_maximum = UINT16_MAX;
 	uint16_t keepalive = (uint16_t)(mqtt->config->keepalive_ms / 1000);
 	uint32_t max_packet = 0;
-	uint8_t max_qos = 2;
+	uint8_t max_qos = 2, retains = 1;
 
 	mosquitto_property_read_int16(list, MQTT_PROP_SERVER_KEEP_ALIVE, &keepalive, false);
 	mosquitto_property_read_int16(list, MQTT_PROP_RECEIVE_MAXIMUM, &receive_maximum, false);
 	mosquitto_property_read_byte(list, MQTT_PROP_MAXIMUM_QOS, &max_qos, false);
 	mosquitto_property_read_int32(list, MQTT_PROP_MAXIMUM_PACKET_SIZE, &max_packet, false);
+	mosquitto_property_read_byte(list, MQTT_PROP_RETAIN_AVAILABLE, &retains, false);
 	if (max_qos > mqtt->config->max_qos)
 		max_qos = (uint8_t)mqtt->config->max_qos;
 	/* The library never takes back a limit that a connection brought. */
-	if (mqtt->resumes && (max_packet != mqtt->max_packet || max_qos != mqtt->max_qos))
+	if (mqtt->resumes && (max_packet != mqtt->max_packet || max_qos != mqtt->max_qos || retains != mqtt->retains))
 		mqtt->start_over = true;
+	mqtt->retains = retains;
 	mqtt->max_packet = max_packet;
 	mqtt->max_qos = max_qos;
 	greeting->receive_maximum = receive_maximum;
@@ -130,6 +145,10 @@ static void on_connect(struct mosquitto *handle, void *arg, int reason_code, int
 
 	(void)handle;
 	mqtt->heard = true;
+	if (mqtt->greeted) { /* the library takes it for a new connection, and sends again what is in flight */
+		snprintf(mqtt->problem, sizeof mqtt->problem, "the broker greets twice");
+		return;
+	}
 	if (reason_code != 0) {
 		snprintf(mqtt->problem, sizeof mqtt->problem, "refused: %s",
 		         mqtt->config->version == 5 ? mosquitto_reason_string(reason_code)
@@ -176,7 +195,8 @@ static void on_message(struct mosquitto *handle, void *arg, const struct mosquit
 	};
 
 	(void)handle;
-	mqtt->expects_qos2 = mqtt->expects_qos2 || message->qos == 2;
+	if (message->qos == 2) /* in a session that an earlier process began */
+		expect_qos2(mqtt);
 	mqtt->heard = true;
 	mqtt->received++;
 	mqtt->received_bytes += inbound.payload.size;
@@ -185,6 +205,8 @@ static void on_message(struct mosquitto *handle, void *arg, const struct mosquit
 		log_warn("mqtt", "properties of a message to %s lost: out of memory or too long", message->topic);
 	inbound.properties = (struct bytes){mqtt->properties.data, mqtt->properties.size};
 	mqtt->events->message(mqtt->arg, &inbound);
+	if (message->qos == 2 && !mqtt_halves_end(&mqtt->halves, (uint16_t)message->mid))
+		start_over(mqtt, COMES_AGAIN);
 	/* What is redelivered comes first; the rest is new. */
 	if (message->qos == 1 && !inbound.dup)
 		mqtt->watch_dup = false;
@@ -232,12 +254,22 @@ static void on_unsubscribe(struct mosquitto *handle, void *arg, int mid, const m
 
 /* ---- the transport ---- */
 
+static void destroy_handle(struct mqtt *mqtt)
+{
+	if (mqtt->halves.waiting > 0)
+		log_warn("mqtt", "link %s: messages of QoS 2 that were half way may be lost: %zu", mqtt->config->name,
+		         mqtt->halves.waiting);
+	mqtt_halves_release(&mqtt->halves);
+	if (mqtt->handle)
+		mosquitto_destroy(mqtt->handle);
+	mqtt->handle = NULL;
+}
+
 static void mqtt_close(void *transport)
 {
 	struct mqtt *mqtt = transport;
 
-	if (mqtt->handle)
-		mosquitto_destroy(mqtt->handle);
+	destroy_handle(mqtt);
 	buffer_release(&mqtt->properties);
 	free(mqtt);
 }
@@ -304,10 +336,9 @@ static int mqtt_connect(void *transport, const struct url *url, bool discard_ses
 	mqtt->closed = mqtt->excused = mqtt->arrived = mqtt->leaving = false;
 	mqtt_buffer_clear(&mqtt->buffer);
 	mqtt->problem[0] = mqtt->log[0] = '\0';
-	mosquitto_log_callback_set(mqtt->handle, on_log);
-	mqtt->listening = true;
-	mqtt->watch_dup = mqtt->dup = false;
-	mqtt->start_over = false;
+	listen_to_log(mqtt);
+	mqtt->watch_dup = mqtt->dup = mqtt->start_over = false;
+	mqtt_halves_reconnect(&mqtt->halves);
 	mqtt->url = url;
 	/* A broker's Receive Maximum replaces it; the next broker may not say any. */
 	mosquitto_int_option(mqtt->handle, MOSQ_OPT_SEND_MAXIMUM, config->window);
@@ -337,7 +368,7 @@ static bool mqtt_wants_write(void *transport)
 /* After every call that may have ended the connection. */
 static int judge(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 {
-	if (rc == MOSQ_ERR_SUCCESS && mosquitto_socket(mqtt->handle) >= 0 && !mqtt->start_over)
+	if (rc == MOSQ_ERR_SUCCESS && mosquitto_socket(mqtt->handle) >= 0 && !mqtt->problem[0])
 		return 0;
 	explain(mqtt, rc == MOSQ_ERR_SUCCESS ? MOSQ_ERR_CONN_LOST : rc, err, err_size);
 	return -1;
@@ -349,6 +380,7 @@ static int judge_io(struct mqtt *mqtt, int rc, char *err, size_t err_size)
 	/* Or the broker said what it may not: before MQTT 5 some say DISCONNECT when they hang up. */
 	mqtt->closed = rc == MOSQ_ERR_SUCCESS ? mosquitto_socket(mqtt->handle) < 0
 	                                      : mqtt_was_closed(rc) || rc == MOSQ_ERR_PROTOCOL;
+	mqtt->start_over = mqtt->start_over || rc == MQTT_ASSERTED;
 	return judge(mqtt, rc, err, err_size);
 }
 
@@ -410,7 +442,7 @@ static int mqtt_read(void *transport, size_t max_messages, int64_t max_ms, char 
 			return -1;
 		budget = mqtt->received < max_messages && mqtt->received_bytes < READ_BYTES && clock_monotonic_ms() < until;
 	} while (mqtt->heard && budget);
-	if (mqtt->greeted && !mqtt->watch_dup && mqtt->listening)
+	if (mqtt->greeted && !mqtt->watch_dup && !mqtt->expects_qos2 && mqtt->listening)
 		log_no_more(mqtt);
 	if (mqtt->birth_due) /* not inside the callback: what is sent again comes first */
 		publish_birth(mqtt);
@@ -468,23 +500,22 @@ static enum send_result mqtt_send(void *transport, const struct message *message
 static int mqtt_subscribe(void *transport, const struct subscription *subscription, int *handle)
 {
 	struct mqtt *mqtt = transport;
-	int options = 0;
+	int options = 0, rc;
 
+	if (subscription->qos == 2)
+		expect_qos2(mqtt);
 	if (subscription->qos == 2 && !mqtt->warned_qos2) {
-		mqtt->warned_qos2 = mqtt->expects_qos2 = true;
+		mqtt->warned_qos2 = true;
 		log_warn("mqtt", "link %s: QoS 2 subscriptions are not crash-safe (%s): between its two acknowledgements a "
-		                 "message is in memory only; QoS 1 is safe",
-		         mqtt->config->name, subscription->filter);
+		                 "message is in memory only; QoS 1 is safe", mqtt->config->name, subscription->filter);
 	}
 	if (mqtt->config->version == 5) {
 		options |= subscription->no_local ? MQTT_SUB_OPT_NO_LOCAL : 0;
 		options |= subscription->retain_as_published ? MQTT_SUB_OPT_RETAIN_AS_PUBLISHED : 0;
 		options |= subscription->retain_handling << 4;
 	}
-	return mosquitto_subscribe_v5(mqtt->handle, handle, subscription->filter, subscription->qos, options, NULL) ==
-	                       MOSQ_ERR_SUCCESS
-	               ? 0
-	               : -1;
+	rc = mosquitto_subscribe_v5(mqtt->handle, handle, subscription->filter, subscription->qos, options, NULL);
+	return rc == MOSQ_ERR_SUCCESS ? 0 : -1;
 }
 
 static int mqtt_unsubscribe(void *transport, const char *filter, int *handle)
@@ -511,10 +542,9 @@ static enum hang_up mqtt_hung_up(void *transport)
 	return mqtt->arrived ? HANG_UP : HANG_UP_HALFWAY;
 }
 
-/* Whether the next connection may go on with the handle, which then sends again
- * what is in flight, marked as such; not if the broker made QoS 0 of it. On
- * version 5 the library abort()s over a packet in flight that the next
- * connection's Maximum Packet Size forbids. */
+/* Whether the next connection may go on with the handle, which then sends again what is in flight, marked as such; not if
+ * the broker made QoS 0 of it. On version 5 the library abort()s over a packet in flight that the next connection's
+ * Maximum Packet Size forbids. */
 static bool may_resume(const struct mqtt *mqtt)
 {
 	if (!mqtt->handle || mqtt->start_over || mqtt->max_qos == 0)
@@ -522,8 +552,7 @@ static bool may_resume(const struct mqtt *mqtt)
 	return mqtt->config->version != 5 || mqtt->largest <= PACKET_ANY_BROKER_TAKES;
 }
 
-/* The library has no call for this: the socket is shut, so that nothing that is
- * queued can leave. */
+/* The library has no call for this: the socket is shut, so that nothing that is queued can leave. */
 static bool mqtt_abort(void *transport, enum in_flight in_flight)
 {
 	struct mqtt *mqtt = transport;
@@ -534,10 +563,8 @@ static bool mqtt_abort(void *transport, enum in_flight in_flight)
 		shutdown(fd, SHUT_RDWR);
 	mqtt->exactly_once = in_flight == QOS2_IN_FLIGHT || mqtt->expects_qos2;
 	mqtt->resumes = (in_flight != NOTHING_IN_FLIGHT || mqtt->expects_qos2) && may_resume(mqtt);
-	if (!mqtt->resumes && mqtt->handle) {
-		mosquitto_destroy(mqtt->handle);
-		mqtt->handle = NULL;
-	}
+	if (!mqtt->resumes)
+		destroy_handle(mqtt);
 	return mqtt->resumes;
 }
 
@@ -557,23 +584,3 @@ const struct transport_ops mqtt_transport = {
         .abort = mqtt_abort,
         .hung_up = mqtt_hung_up,
 };
-
-void mqtt_setup(void)
-{
-	mosquitto_lib_init();
-}
-
-void mqtt_teardown(void)
-{
-	mosquitto_lib_cleanup();
-}
-
-const char *mqtt_library_version(void)
-{
-	static char text[24];
-	int major, minor, revision;
-
-	mosquitto_lib_version(&major, &minor, &revision);
-	snprintf(text, sizeof text, "%d.%d.%d", major, minor, revision);
-	return text;
-}

@@ -38,6 +38,11 @@ static int not_discarded(const struct visit *visit, int rc, char *err, size_t er
 	return -1;
 }
 
+static int loop_once(struct mosquitto *handle)
+{
+	return mosquitto_loop(handle, 500, 1);
+}
+
 int mqtt_discard_session(const struct link_config *config, const struct url *url, char *err, size_t err_size)
 {
 	struct visit visit = {.config = config};
@@ -54,7 +59,7 @@ int mqtt_discard_session(const struct link_config *config, const struct url *url
 	mosquitto_connect_callback_set(handle, on_connect);
 	rc = mosquitto_connect_bind(handle, url->host, url->port, (int)(config->keepalive_ms / 1000), config->bind);
 	while (rc == MOSQ_ERR_SUCCESS && mosquitto_socket(handle) >= 0 && clock_monotonic_ms() < until)
-		rc = mosquitto_loop(handle, 500, 1);
+		rc = mqtt_guard(loop_once, handle);
 	if (!visit.greeted)
 		not_discarded(&visit, rc, err, err_size);
 	mosquitto_destroy(handle);

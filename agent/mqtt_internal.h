@@ -16,6 +16,14 @@ int mqtt_options_set(struct mosquitto *handle, const struct link_config *config,
  * it knows of this client. Blocks for up to 15 s. 0, or -1 with the reason in `err`. */
 int mqtt_discard_session(const struct link_config *config, const struct url *url, char *err, size_t err_size);
 
+/* Calls the library, which reads. MQTT_ASSERTED: what the broker sent made an assertion of the library fail, and
+ * the handle is good for nothing but mosquitto_destroy(). */
+#define MQTT_ASSERTED (-100)
+int mqtt_guard(int (*call)(struct mosquitto *handle), struct mosquitto *handle);
+
+/* Whether a line of the library's log says that a PUBLISH came to that client; then its DUP flag, QoS and packet id. */
+bool mqtt_log_tells_publish(const char *text, const char *client_id, int *dup, int *qos, int *id);
+
 /* What a return code of the library means; errno as the call left it. */
 void mqtt_explain(int rc, char *err, size_t err_size);
 bool mqtt_was_closed(int rc); /* by the broker, or whoever speaks for it; errno likewise */

@@ -18,6 +18,8 @@ void mqtt_explain(int rc, char *err, size_t err_size)
 		snprintf(err, err_size, "name look-up: %s", gai_strerror(errno));
 	else if (rc == MOSQ_ERR_CONN_LOST || rc == MOSQ_ERR_ERRNO)
 		snprintf(err, err_size, "the broker closed the connection");
+	else if (rc == MQTT_ASSERTED)
+		snprintf(err, err_size, "the broker sends a property that MQTT does not have");
 	else
 		snprintf(err, err_size, "%s", mosquitto_strerror(rc));
 }

@@ -20,13 +20,18 @@ bool mqtt_socket_arrived(int fd)
 	return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes == 0;
 }
 
+static int read_once(struct mosquitto *handle)
+{
+	return mosquitto_loop_read(handle, 1);
+}
+
 int mqtt_socket_loop_read(struct mosquitto *handle, struct mqtt_buffer *buffer)
 {
 	int rc;
 
 	if (!mosquitto_ssl_get(handle))
 		mqtt_buffer_begin(buffer, mosquitto_socket(handle));
-	rc = mosquitto_loop_read(handle, 1);
+	rc = mqtt_guard(read_once, handle);
 	mqtt_buffer_end();
 	return rc;
 }

@@ -1,6 +1,8 @@
 --- A broker that does what a spec tells it to: any CONNACK, any reason code, any
 -- bytes, or silence. One function per packet type decides; the defaults behave.
+-- What comes must keep the rules for clients (client_rules.lua), or the spec fails.
 local cleanup = require "lib.cleanup"
+local client_rules = require "lib.client_rules"
 local loop = require "lib.loop"
 local net = require "lib.net"
 local packet = require "lib.packet"
@@ -10,16 +12,22 @@ local M = {}
 local connection = {}
 connection.__index = connection
 
+local function write(self, bytes)
+	if not self.socket:is_closing() then
+		self.socket:write(bytes)
+	end
+end
+
 --- Sends a packet (see tests/lib/packet.lua).
 function connection:send(p)
-	self:send_raw(packet.encode(p, self.options.version))
+	self.rules:sent(p)
+	write(self, packet.encode(p, self.options.version))
 end
 
 --- Sends any bytes.
 function connection:send_raw(bytes)
-	if not self.socket:is_closing() then
-		self.socket:write(bytes)
-	end
+	self.rules:relax()
+	write(self, bytes)
 end
 
 --- Publishes to this client; QoS 1 and 2 get an id. Returns the id.
@@ -111,8 +119,11 @@ local function answer(self, conn, p)
 end
 
 local function accept(self, socket)
-	local conn = setmetatable({ socket = socket, options = {}, id = 0, packets = {} }, connection)
-	local feed = packet.decoder(conn.options)
+	local conn = setmetatable({ socket = socket, options = {}, id = 0, packets = {}, rules = client_rules.new() },
+		connection)
+	local feed = packet.decoder(conn.options, function(p, flags, body)
+		conn.rules:received(p, flags, body, conn.options.version)
+	end)
 	self.connections[#self.connections + 1] = conn
 	socket:read_start(loop.guard(function(_, data)
 		if not data then

@@ -21,10 +21,11 @@ local properties = {
 	{ 0x08, "response_topic", "text" }, { 0x09, "correlation", "text" }, { 0x0b, "subscription_id", "varint" },
 	{ 0x11, "session_expiry", "four" }, { 0x12, "assigned_client_id", "text" }, { 0x13, "server_keepalive", "two" },
 	{ 0x17, "request_problem", "byte" }, { 0x18, "will_delay", "four" }, { 0x19, "request_response", "byte" },
-	{ 0x1c, "server_reference", "text" }, { 0x1f, "reason", "text" }, { 0x21, "receive_maximum", "two" },
-	{ 0x22, "topic_alias_maximum", "two" }, { 0x23, "topic_alias", "two" }, { 0x24, "maximum_qos", "byte" },
-	{ 0x25, "retain_available", "byte" }, { 0x26, "user_property", "pair" }, { 0x27, "maximum_packet_size", "four" },
-	{ 0x28, "wildcards_available", "byte" }, { 0x2a, "shared_available", "byte" },
+	{ 0x1a, "response_information", "text" }, { 0x1c, "server_reference", "text" }, { 0x1f, "reason", "text" },
+	{ 0x21, "receive_maximum", "two" }, { 0x22, "topic_alias_maximum", "two" }, { 0x23, "topic_alias", "two" },
+	{ 0x24, "maximum_qos", "byte" }, { 0x25, "retain_available", "byte" }, { 0x26, "user_property", "pair" },
+	{ 0x27, "maximum_packet_size", "four" }, { 0x28, "wildcards_available", "byte" },
+	{ 0x29, "subscription_ids_available", "byte" }, { 0x2a, "shared_available", "byte" },
 }
 local property_by_name, property_by_id = {}, {}
 for _, entry in ipairs(properties) do
@@ -52,6 +53,7 @@ local function read_varint(data, at)
 		value = value | (byte & 127) << shift
 		at, shift = at + 1, shift + 7
 		if byte < 128 then
+			assert(byte > 0 or shift == 7, "a length has a byte too many")
 			return value, at
 		end
 		assert(shift < 28, "length of more than four bytes")
@@ -227,6 +229,7 @@ function read.subscribe(data, _, version)
 	while at <= #data do
 		local filter, options
 		filter, options, at = string.unpack(">s2B", data, at)
+		assert(options & 0xc0 == 0, "reserved bits of a subscription are set")
 		table.insert(p.filters, { filter = filter, qos = options & 3, no_local = options & 4 ~= 0,
 			retain_as_published = options & 8 ~= 0, retain_handling = options >> 4 & 3 })
 	end
@@ -300,8 +303,8 @@ end
 
 --- Returns a function that is fed bytes as they come and returns the list of
 -- packets that are complete by then. `options.version` may be set later; a
--- CONNECT sets it.
-function M.decoder(options)
+-- CONNECT sets it. `check(packet, flags, body)`, if given, sees each of them first.
+function M.decoder(options, check)
 	local buffer = ""
 	return function(data)
 		local packets, at = {}, 1
@@ -317,6 +320,9 @@ function M.decoder(options)
 			packet.type = name
 			if name == "connect" then
 				options.version = packet.version
+			end
+			if check then
+				check(packet, first & 15, buffer:sub(start, start + size - 1))
 			end
 			packets[#packets + 1] = packet
 			at = start + size

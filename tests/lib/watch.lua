@@ -5,6 +5,15 @@ local packet = require "lib.packet"
 
 local M = {}
 
+--- How many there are in a `flight`.
+function M.count(flight)
+	local n = 0
+	for _ in pairs(flight) do
+		n = n + 1
+	end
+	return n
+end
+
 -- What ends the flight of a message: its last acknowledgement, or one that refuses it.
 local function lands(p)
 	return p.type == "puback" or p.type == "pubcomp" or p.type == "pubrec" and p.code >= 128
@@ -16,11 +25,7 @@ local function note(watch, way, p, flight, other)
 	watch.packets[#watch.packets + 1] = p
 	if p.type == "publish" and p.qos > 0 then
 		flight[p.id] = true
-		local n = 0
-		for _ in pairs(flight) do
-			n = n + 1
-		end
-		watch.most[way] = math.max(watch.most[way], n)
+		watch.most[way] = math.max(watch.most[way], M.count(flight))
 	elseif lands(p) then
 		other[p.id] = nil
 	end
@@ -44,9 +49,10 @@ end
 
 --- A proxy before 127.0.0.1:`target`. `port` is its own.
 --   packets   all packets, in order, as tests/lib/packet.lua has them; `way` is "up" to the broker, "down" from it
---   most      { up, down }: how many messages of QoS 1 and 2 were on their way at once at most
+--   flight    { up, down }: the ids of the messages of QoS 1 and 2 that are on their way, on the newest connection
+--   most      { up, down }: how many they were at once at most
 function M.start(target)
-	local watch = { packets = {}, most = { up = 0, down = 0 } }
+	local watch = { packets = {}, flight = { up = {}, down = {} }, most = { up = 0, down = 0 } }
 	local server_side
 	server_side = net.listen(function(client)
 		net.connect(target, function(err, server)
@@ -58,6 +64,7 @@ function M.start(target)
 			server_side.sockets[#server_side.sockets + 1] = server
 			local version, up, down = {}, {}, {}
 			local feed_up, feed_down = packet.decoder(version), packet.decoder(version)
+			watch.flight = { up = up, down = down }
 			pump(watch, "up", client, server, feed_up, up, down)
 			pump(watch, "down", server, client, feed_down, down, up)
 		end)
