@@ -300,14 +300,21 @@ $(COLLECTOR): tests/collector/package.json tests/collector/package-lock.json
 	npm ci --prefix $(BUILD)/collector --ignore-scripts --no-audit --no-fund && touch $@ || \
 		{ [ "$$CI" != true ] && echo "note: no stand-in for a kdb+ collector, its specs are pending"; }
 
-# Other people's brokers, once for all builds. What cannot be made here is named in the table.
-INTEROP       = build/interop
-INTEROP_PARTS = $(INTEROP)/hivemq/Broker.class $(INTEROP)/mochi $(INTEROP)/node_modules/.package-lock.json \
-                $(INTEROP)/rumqttd $(RABBITMQ)/unpacked
+# Other people's brokers and clients, once for all builds: what has to be fetched or built for each. What cannot be
+# made here is named in the table.
+INTEROP          = build/interop
+INTEROP_aedes    = $(INTEROP)/node_modules/.package-lock.json
+INTEROP_hivemq   = $(INTEROP)/hivemq/Broker.class
+INTEROP_mochi    = $(INTEROP)/mochi
+INTEROP_mqttjs   = $(INTEROP_aedes)
+INTEROP_paho-c   = $(INTEROP)/paho_c
+INTEROP_rabbitmq = $(RABBITMQ)/unpacked
+INTEROP_rumqttd  = $(INTEROP)/rumqttd
+INTEROP_PARTS    = $(foreach key,$(or $(ONLY),aedes hivemq mochi paho-c rabbitmq rumqttd),$(INTEROP_$(key)))
 
-interop: deps-interop ## the agent with each broker in the field; writes docs/interop.md
+interop: deps-interop ## the agent with each broker and client in the field; writes docs/interop.md
 	@$(MAKE) --no-print-directory all $(BUILD)/load
-	-@$(MAKE) --no-print-directory -k $(INTEROP_PARTS)
+	-@$(if $(INTEROP_PARTS),$(MAKE) --no-print-directory -k $(INTEROP_PARTS))
 	@TIDEGATE=$(BUILD)/tidegate LOAD=$(BUILD)/load lua5.4 tests/interop/interop.lua $(ONLY)
 
 $(INTEROP)/node_modules/.package-lock.json: tests/interop/package.json tests/interop/package-lock.json
@@ -318,6 +325,10 @@ $(INTEROP)/node_modules/.package-lock.json: tests/interop/package.json tests/int
 $(INTEROP)/mochi: $(wildcard tests/interop/mochi/*)
 	@mkdir -p $(INTEROP)
 	cd tests/interop/mochi && go build -o $(CURDIR)/$@ .
+
+$(BUILD)/interop/paho_c: tests/interop/clients/paho_c.c Makefile
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $< -lpaho-mqtt3as -ljansson
 
 $(INTEROP)/rumqttd: tests/interop/rumqttd/Cargo.toml tests/interop/rumqttd/Cargo.lock tests/interop/rumqttd/src/main.rs
 	cargo build --release --locked --manifest-path $< --target-dir $(INTEROP)/cargo
@@ -378,14 +389,15 @@ $(BUILD)/fs_shutdown: tests/losses/fs_shutdown.c Makefile
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $<
 
-LINT_TOOLS = fail.so fs_shutdown handler_cost kdb_encode kdb_sink load notified paho_calls shim.so slow_sync.so
+LINT_TOOLS = fail.so fs_shutdown handler_cost interop/paho_c kdb_encode kdb_sink load notified paho_calls shim.so \
+             slow_sync.so
 
 lint: deps-lint ## warnings as errors under gcc and clang, cppcheck, luacheck, shellcheck, mandoc
 	$(MAKE) BUILD=$(BUILD)/lint-gcc CC=gcc CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-gcc/%)
 	$(MAKE) BUILD=$(BUILD)/lint-clang CC=clang CFLAGS="-O2 -Werror" all tests $(LINT_TOOLS:%=$(BUILD)/lint-clang/%)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppress=missingIncludeSystem -DVERSION='"0"' -Iagent -Istore -Itests/unit agent store \
-		tests/unit tests/tools tests/torture tests/fuzz \
+		tests/unit tests/tools tests/torture tests/fuzz tests/interop \
 		tests/bench/handler_cost.c tests/bench/kdb_encode.c tests/bench/slow_sync.c tests/fleet tests/losses
 	luacheck --quiet scripts tests agent.lua.example
 	shellcheck -x .ci/run agent/page/make.sh packaging/*.sh packaging/completion/*.bash tests/*.sh tests/openwrt/*.sh \

@@ -1,9 +1,10 @@
---- `make interop`: the agent with each broker that is installed, and the table of docs/interop.md.
--- With keys of brokers as arguments (`make interop ONLY=hivemq`) only those run, and nothing is written.
+--- `make interop`: the agent with each broker and each client that is installed, and the tables of docs/interop.md.
+-- With keys as arguments (`make interop ONLY="hivemq paho-c"`) only those run, and nothing is written.
 package.path = "tests/?.lua;" .. package.path
 
 local cjson = require "cjson"
 local brokers = require "interop.brokers"
+local clients = require "interop.clients"
 local file = require "lib.file"
 local scenarios = require "interop.scenarios"
 local uv = require "luv"
@@ -16,7 +17,7 @@ local function wanted(list)
 	for _, kind in ipairs(list) do
 		local named = #arg == 0
 		for _, key in ipairs(arg) do
-			named = named or key == kind.key
+			named = named or key == kind.key or key == kind.program
 		end
 		kinds[#kinds + 1] = named and kind or nil
 	end
@@ -32,10 +33,10 @@ local function keys_of(kinds)
 end
 
 -- Runs a spec; true if nothing failed.
-local function run(spec, variable, kinds)
+local function run(spec, kinds)
 	local keys = keys_of(kinds)
-	return keys == "" or os.execute(("%s=%s INTEROP_RESULTS=%s lua5.4 \"$(command -v busted)\" -r one %s"):format(variable,
-		keys, RESULTS, spec)) == true
+	local busted = 'lua5.4 "$(command -v busted)" -r one ' .. spec
+	return keys == "" or os.execute(("INTEROP=%s INTEROP_RESULTS=%s %s"):format(keys, RESULTS, busted)) == true
 end
 
 -- ---- the tables ----
@@ -72,7 +73,9 @@ local function render(kinds, rows)
 	for _, kind in ipairs(kinds) do
 		local version = kind.version()
 		if version then
-			head[#head + 1], rule[#rule + 1] = ("%s %s (%s)"):format(kind.name, version, kind.language), "---"
+			local language = kind.language and (" (%s)"):format(kind.language) or ""
+			head[#head + 1] = ("%s %s%s"):format(kind.name, version, language)
+			rule[#rule + 1] = "---"
 		end
 	end
 	lines[1], lines[2] = table.concat(head, " | "), table.concat(rule, " | ")
@@ -108,12 +111,25 @@ local function machine()
 	return ("%s; %s, %s."):format(os.date("!%Y-%m-%d"), uv.cpu_info()[1].model, uv.os_uname().release)
 end
 
-local kinds = wanted(brokers.all)
-local well = run("tests/spec/interop_spec.lua", "INTEROP", kinds)
-local tables = render(kinds, scenarios)
-print("\n" .. tables)
+-- The page's tables: what each is called there, whom it has, what they are asked.
+local tables = {
+	{ name = "brokers", kinds = wanted(brokers.all), role = "broker" },
+	{ name = "sensors", kinds = wanted(clients.sensors), role = "sensor" },
+	{ name = "collectors", kinds = wanted(clients.collectors), role = "collector" },
+}
+
+local well = run("tests/spec/interop_spec.lua", tables[1].kinds)
+well = run("tests/spec/interop_clients_spec.lua", wanted(clients.all)) and well
+local page = file.read(PAGE)
+for _, part in ipairs(tables) do
+	local text = render(part.kinds, scenarios.of(part.role))
+	if #part.kinds > 0 then
+		print(("\n%s\n\n%s"):format(capitalized(part.name), text))
+	end
+	page = #arg == 0 and replace(page, part.name, machine() .. "\n\n" .. text) or page
+end
 if #arg == 0 then
-	file.write(PAGE, replace(file.read(PAGE), "brokers", machine() .. "\n\n" .. tables))
+	file.write(PAGE, page)
 end
 os.remove(RESULTS)
 os.exit(well)
