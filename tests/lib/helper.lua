@@ -6,7 +6,7 @@
 local busted = require "busted"
 require "luv"
 for _, name in ipairs { "loop", "cleanup", "need", "file", "proc", "net", "proxy", "certs", "packet", "client",
-		"broker", "fake_broker", "mqtt_collector", "tidegate", "gateway", "trace" } do
+		"client_rules", "broker", "fake_broker", "mqtt_collector", "tidegate", "gateway", "trace" } do
 	require("lib." .. name)
 end
 local certs = require "lib.certs"

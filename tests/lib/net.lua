@@ -15,16 +15,32 @@ M.close = close
 
 -- Below the range the kernel takes outgoing ports from, so that nobody grabs
 -- the port between our look and its use, or while a broker is down.
-local next_port = 20000 + math.floor(uv.os_getpid() * 37 + uv.hrtime() / 1e6) % 11000
+local FIRST_PORT, PORTS = 20000, 12000
+local next_port = FIRST_PORT + math.floor(uv.os_getpid() * 37 + uv.hrtime() / 1e6) % PORTS
 
---- A TCP port of 127.0.0.1 that nobody listens on.
-function M.free_port()
+-- Whether the port was taken for this spec. Spec files run side by side, and nothing listens at a broker's port while
+-- that is down: who has the UDP port of that number has the TCP port.
+local function reserve(port)
+	local mark, probe = uv.new_udp(), uv.new_tcp()
+	local free = mark:bind("127.0.0.1", port) and probe:bind("127.0.0.1", port) and probe:listen(1, function() end)
+	close(probe)
+	if not free then
+		close(mark)
+		return false
+	end
+	cleanup.defer_last(function()
+		close(mark)
+	end)
+	return true
+end
+
+--- A TCP port of 127.0.0.1 that nobody listens on, and that no other process is given until the spec ends. It is
+-- looked for behind `after` (default: the port that was given last).
+function M.free_port(after)
+	next_port = after or next_port
 	for _ = 1, 1000 do
-		next_port = 20000 + (next_port - 20000 + 1) % 12000
-		local probe = uv.new_tcp()
-		local free = probe:bind("127.0.0.1", next_port) and probe:listen(1, function() end)
-		close(probe)
-		if free then
+		next_port = FIRST_PORT + (next_port - FIRST_PORT + 1) % PORTS
+		if reserve(next_port) then
 			return next_port
 		end
 	end

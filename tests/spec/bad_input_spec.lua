@@ -104,12 +104,13 @@ describe("a broker that", function()
 	for name, bytes in pairs(garbage) do
 		it(name .. " is left or ignored, and the agent goes on", function()
 			local fake, agent = fake_field()
-			fake:newest():send_raw(bytes)
+			local connection = fake:newest()
+			connection:send_raw(bytes)
 			-- A broker like that would not go on either.
 			loop.run_until(function()
-				return fake:newest():closed()
+				return connection:closed()
 			end, 0.3)
-			fake:newest():close()
+			connection:close()
 			assert_alive(fake, agent)
 		end)
 	end

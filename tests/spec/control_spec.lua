@@ -185,7 +185,7 @@ describe("the control socket:", function()
 
 	it("lets nobody disturb the messages: nothing is lost, nothing waits", function()
 		local g = start()
-		local n, longest, last = 4000, 0, loop.now()
+		local n, longest = 4000, 0
 		local rude = {}
 		local texts = { false, request:sub(1, 8), ("y"):rep(1024 * 1024), "nonsense\n", request, '{"command":\n' }
 		for i = 1, n do
@@ -195,7 +195,7 @@ describe("the control socket:", function()
 		for i = 1, 50 do
 			rude[i] = client(g, texts[i % #texts + 1] or nil, i % 7 == 0)
 		end
-		local seen = 0
+		local seen, last = 0, loop.now()
 		loop.eventually(function()
 			for i, c in ipairs(rude) do
 				if i % 5 == 0 and c.connected then
@@ -210,7 +210,7 @@ describe("the control socket:", function()
 			return seen >= n
 		end, "all readings arrive", 30)
 		assert.equal(0, gateway.assert_in_order(g:wait_readings(n)))
-		assert(longest < 3, ("no reading for %.1f s"):format(longest))
+		assert(longest < 5, ("no reading for %.1f s"):format(longest)) -- for which a silent one is waited for
 		g:await_taken()
 		-- The silent ones are sent away, and then the next is answered.
 		local code, _, err = g.agent:command("status")

@@ -1,6 +1,7 @@
 --- What comes with Tidegate to be copied works as it is.
 local file = require "lib.file"
 local gateway = require "lib.gateway"
+local loop = require "lib.loop"
 local proc = require "lib.proc"
 local uv = require "luv"
 
@@ -39,9 +40,11 @@ describe("health.lua", function()
 		g.uplink.cut()
 		g.agent:wait_log("uplink lost")
 		g.sensor:publish("sensors/a", "r6")
+		g:await_taken()
 		g.uplink.restore()
-		g.collector:wait_for(8)
-		local line = g.collector:payloads("^gateways/gw/health$")[2]
+		local line = loop.eventually(function()
+			return g.collector:payloads("^gateways/gw/health$")[2]
+		end, "the line of its return")
 		-- The cut may have swallowed acknowledgements: then those readings are in the queue still.
 		assert(line:find("^received=6 outages=1 away=%d+s queued=[1-6]$"), line)
 	end)

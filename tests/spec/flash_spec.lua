@@ -32,7 +32,7 @@ end
 -- Sends readings at a steady pace and waits until `waiting` of them wait in the queue.
 -- Says what that cost the store in commits and bytes, and how long it took.
 local function steady(g, waiting)
-	local before, started = look(g), loop.now()
+	local before, started = loop.eventually(function() return look(g) end), loop.now()
 	local publisher = lab.load("publish", file.directory(), { port = g.field.port, topic = "sensors/a", rate = RATE,
 		count = COUNT, size = 64 })
 	assert(publisher:finish(COUNT / RATE + loop.deadline), "the field broker takes them all")
@@ -63,9 +63,17 @@ describe("at a steady 100 readings a second", function()
 		g:start(true)
 		g:publish_readings(1, 10)
 		g:wait_readings(10)
-		quiet(g)
-		local commits, written = steady(g, 0)
-		g.collector:wait_for(10 + COUNT)
+		-- A collector that is late by 20 readings, the fifth of a second, has them committed: they would hold up the
+		-- broker. On a busy machine that happens; every time it is the agent.
+		local commits, written
+		for times = 1, 3 do
+			quiet(g)
+			commits, written = steady(g, 0)
+			g.collector:wait_for(10 + times * COUNT)
+			if commits == 0 then
+				break
+			end
+		end
 		assert.equal(0, commits)
 		assert.equal(0, written)
 	end)

@@ -64,9 +64,13 @@ describe("rows arrive", function()
 	end)
 
 	it("when they have waited for the delay", function()
-		local g = gateway.start { link = { batch = { delay = "300ms" } } }
+		local g = gateway.start { link = { batch = { delay = "300ms" } }, script = [[
+			function on_message()
+				for n = 1, 5 do assert(kdb.upd("sensor", { "pump", n, n / 4 })) end
+			end
+		]] }
 		local began = loop.now()
-		g:send_rows(1, 5)
+		g:send({})
 		g:wait_numbers(1, 5)
 		assert(loop.now() - began >= 0.3, "they wait")
 		assert.equal(1, #g.collector:wait_calls(1))
@@ -106,10 +110,11 @@ describe("rows arrive", function()
 			local before = os.time()
 			g:send_rows(1, 1)
 			local row = g.collector:wait_rows(1)[1]
-			local seconds = before - 946684800
-			local expected = column == "timespan" and seconds % 86400 or seconds
+			local elapsed = row[1] // 1000000000 - (before - 946684800)
 			assert.equal(column == "timespan" and "nsjf" or "psjf", g.collector:wait_calls(1)[1].types)
-			assert(math.abs(row[1] // 1000000000 - expected) <= 2, "the time of day, or of all days")
+			assert.equal(column == "timespan", row[1] < 86400 * 1000000000)
+			elapsed = column == "timespan" and elapsed % 86400 or elapsed
+			assert(elapsed >= 0 and elapsed <= os.time() + 1 - before, "the time of day, or of all days")
 			assert.same({ "pump", 1 }, { row[2], row[3] })
 		end
 	end)
@@ -120,6 +125,8 @@ describe("rows arrive", function()
 		g:send_rows(1, 3)
 		loop.consistently(function() return true end, "time passes", 1.2)
 		g.collector:start()
+		g.collector:wait_rows(3)
+		g:wait_empty() -- now nothing waits for anything
 		g:send_rows(4, 4)
 		g.collector:wait_rows(4)
 		g.collector:wait_calls(2)
@@ -210,11 +217,12 @@ describe("a kdb+ link", function()
 	end)
 
 	it("tells of refused credentials, and tries again slowly", function()
+		local began = loop.now()
 		local g = gateway.start { collector = { user = "gw", password = "right" }, apart = true,
 			link = { username = "gw", password = "wrong", reconnect = { min = "10ms", max = "2s" } } }
 		g.agent:wait_log("user or password is refused, or it is no kdb%+ process")
 		loop.consistently(function()
-			return #g.collector:events("refused") <= 2
+			return #g.collector:events("refused") <= 1 + (loop.now() - began) -- half of `max` is between them
 		end, "it does not insist", 1)
 		g:relink { password = "right" }
 		g:send_rows(1, 1)
@@ -268,10 +276,11 @@ describe("a kdb+ link", function()
 	end)
 
 	it("does not wait for a reply before a slow line has taken the call", function()
-		local got = 0
+		local size, got = nil, 0
 		local slow = net.listen(function(socket)
 			local timer, greeted = uv.new_timer(), false
-			timer:start(12, 12, loop.guard(function()
+			uv.recv_buffer_size(socket, 32768) -- what the kernel has taken is soon read
+			timer:start(36, 36, loop.guard(function()
 				if socket:is_closing() then
 					return net.close(timer)
 				end
@@ -280,28 +289,33 @@ describe("a kdb+ link", function()
 					if not data then
 						return net.close(socket)
 					end
-					got = got + #data
 					if not greeted then
 						greeted = true
 						socket:write("\3")
+						return
+					end
+					size, got = size or string.unpack("<I4", data, 5), got + #data
+					if got == size then
+						socket:write(bytes.message(2, bytes.null))
 					end
 				end))
 			end))
 		end)
 		local g = gateway.start { collector = false, port = slow.port,
-			link = { timeout = "3s", tables = { sensor = { "text:string" } }, -- it takes longer to read all of it
-				batch = { rows = 24, bytes = "64MB", delay = "1s" } },
+			link = { timeout = "4s", tables = { sensor = { "text:string" } }, -- it takes longer to read all of it
+				batch = { rows = 12, bytes = "64MB", delay = "1h" } },
 			script = [[
 				function on_message()
 					for _ = 1, 4 do assert(kdb.upd("sensor", { ("x"):rep(1000000) })) end
 				end
 			]] }
-		for _ = 1, 6 do
+		for _ = 1, 3 do
 			g:send({})
 		end
 		loop.eventually(function()
-			return got >= 24000000
-		end, "all of a call", 20)
+			return got == size
+		end, "all of a call", 30)
+		g:wait_empty()
 		assert.equal(0, g.agent:link_status("hist").stalls)
 	end)
 
@@ -331,7 +345,7 @@ describe("a kdb+ link", function()
 		loop.consistently(function() return true end, "time for another question comes", 0.3)
 		local before = g.agent:cpu_seconds()
 		loop.consistently(function() return true end, "it waits", 1)
-		assert(g.agent:cpu_seconds() - before <= 0.02, "it is busy")
+		assert(g.agent:cpu_seconds() - before <= 0.04, "it is busy")
 	end)
 
 	it("survives half a reply, and garbage", function()
@@ -339,7 +353,7 @@ describe("a kdb+ link", function()
 			{ ["do"] = "garbage", times = 1 } } }, link = { timeout = "2s" } }
 		g:send_rows(1, 1)
 		loop.eventually(function()
-			return #g:numbers() == 3 -- it was applied each time
+			return #g:numbers() >= 3 -- it was applied each time
 		end, "a reply in the end")
 		g:wait_empty()
 	end)
@@ -371,7 +385,7 @@ describe("a kdb+ link", function()
 	end)
 
 	it("leaves when the agent stops, with what was under way", function()
-		local g = gateway.start { collector = { faults = { { wait = 200 } } } }
+		local g = gateway.start { collector = { faults = { { wait = 200 } } }, link = { batch = { rows = 3, delay = "1h" } } }
 		g:send_rows(1, 3)
 		loop.eventually(function()
 			return #g.collector:calls() == 1

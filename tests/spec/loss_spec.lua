@@ -92,7 +92,7 @@ end)
 describe("what expires", function()
 	it("is reported", function()
 		local g = overflow { ttl = "100ms" }
-		g.agent:wait_log("expired")
+		g.agent:wait_log("expired", 30) -- it looks every 10 s
 		g.uplink.restore()
 		local report = wait_reports(g, 1)[1]
 		assert.same({ "expired", "sensors/a", 30 }, { report.reason, report.topic, report.count })

@@ -218,7 +218,8 @@ describe("an outage:", function()
 	end)
 
 	it("a field line that never lives as long as a hold gets its acknowledgements", function()
-		local g = gateway.start { idle = true, down = true, field = { reconnect = { min = "10ms", max = "20ms" } } }
+		local g = gateway.start { idle = true, down = true, field = { reconnect = { min = "10ms", max = "20ms" } },
+			config = { store = { linger = "2s" } } }
 		local line = net.proxy(g.field.port)
 		g.config.links.field.url = "mqtt://127.0.0.1:" .. line.port
 		g.agent:configure(g.config)
@@ -227,7 +228,7 @@ describe("an outage:", function()
 		cleanup.defer(function()
 			timer:close()
 		end)
-		timer:start(150, 150, function()
+		timer:start(1000, 1000, function()
 			line.cut()
 			line.restore()
 		end)
@@ -236,16 +237,16 @@ describe("an outage:", function()
 	end)
 
 	it("so does one that dies while the collector, far away, is waited for", function()
-		local g = gateway.start { idle = true }
+		local g = gateway.start { idle = true, config = { store = { linger = "60s" } } }
 		local far = proxy.start(g.core.port)
-		far:delay(0.05)
+		far:delay(0.5)
 		local up
 		local field = fake_broker.start { subscribe = function(conn, p)
 			conn:send { type = "suback", id = p.id, codes = { 1 } }
 			if up then
 				conn:publish { topic = "sensors/a", payload = "r1", qos = 1, id = 1 }
 				local timer = uv.new_timer()
-				timer:start(30, 0, function()
+				timer:start(300, 0, function()
 					conn:close()
 					timer:close()
 				end)

@@ -150,7 +150,10 @@ end)
 
 describe("a message expires", function()
 	it("after the link's ttl, and the script is told", function()
-		local g = gateway.start { down = true, script = TELLING, core = { queue = { ttl = "1s" } } }
+		-- What is published after the time has a longer one of its own: it may stand still for a moment.
+		local long = TELLING:gsub("{ ctx =", '{ ttl = tonumber(payload:sub(2)) > 100 and "1h" or nil, ctx =')
+			:gsub("priority = 9", '%0, ttl = "1h"')
+		local g = gateway.start { down = true, script = long, core = { queue = { ttl = "1s" } } }
 		g:publish_readings(1, 100)
 		g:await_taken()
 		loop.consistently(function()
@@ -239,7 +242,10 @@ describe("after an outage", function()
 		g:await_taken()
 		g.uplink.restore()
 		g.agent:wait_log("link core: connected")
+		g.uplink.stall() -- else the backlog may be gone until the others are published
 		g:publish_readings(201, 210)
+		g:await_taken()
+		g.uplink.restore()
 		local readings = g:wait_readings(210)
 		local live, backlog, place = {}, {}, {}
 		for i, reading in ipairs(readings) do
@@ -257,9 +263,20 @@ describe("after an outage", function()
 		g:publish_readings(1, 100)
 		g:await_taken()
 		g.uplink.restore()
-		local started = loop.now()
-		gateway.assert_in_order(g:wait_readings(100))
-		local seconds = loop.now() - started
-		assert(seconds > 1.6 and seconds < 4, ("%.1f s for 100 readings at 50 a second"):format(seconds))
+		local started, at = loop.now(), {}
+		loop.eventually(function()
+			for i = #at + 1, #g:readings() do
+				at[i] = loop.now()
+			end
+			return #at >= 100
+		end, "all readings")
+		gateway.assert_in_order(g:readings())
+		assert(at[100] - started > 1.6, ("%.1f s for 100 readings at 50 a second"):format(at[100] - started))
+		-- All may stand still for a moment: a quarter of them at least is in time.
+		local shortest = math.huge
+		for i = 26, 100 do
+			shortest = math.min(shortest, at[i] - at[i - 25])
+		end
+		assert(shortest < 0.9, ("%.1f s for 25 readings at 50 a second"):format(shortest))
 	end)
 end)

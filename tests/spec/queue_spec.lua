@@ -151,10 +151,11 @@ describe("the queue:", function()
 
 	it("nothing is left after all is delivered, and nothing comes twice after a restart", function()
 		need.program("sqlite3")
-		local g = gateway.start()
+		local g = gateway.start { config = { control = "control.sock" } }
 		g:publish_readings(1, 500)
 		g:wait_readings(500)
 		g:await_taken()
+		loop.eventually(function() return g.agent:link_status("core").acknowledged == 500 end, "all is acknowledged")
 		g.agent:stop()
 		assert.equal(0, rows(g.agent))
 		g:start(true)

@@ -208,6 +208,7 @@ describe("tidegate run --record", function()
 		local g = gateway.start { field = { version = "5" }, core = { reconnect = { min = "50ms", max = "100ms" } },
 			agent = { arguments = { "--record", "traffic" } }, sensor = { version = 5 } }
 		local path = g.agent.directory .. "/traffic"
+		g.agent:wait_log("core: connected")
 		g.sensor:publish("sensors/a", "one")
 		g.sensor:publish("sensors/b", "\xff\0", { qos = 0 })
 		g.collector:wait_for(2)

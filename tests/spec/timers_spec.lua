@@ -51,7 +51,7 @@ describe("every()", function()
 			gaps = gaps + (times[i] - times[i - 1] > 0.8 and 1 or 0)
 			assert(i == 2 or times[i] - times[i - 2] > 0.03, "they pile up")
 		end
-		assert.equal(1, gaps)
+		assert(gaps >= 1, "no stall is seen")
 	end)
 
 	it("goes on after an error, which names it", function()
@@ -126,16 +126,32 @@ describe("after()", function()
 	it("tells of silence when nobody speaks any more", function()
 		local g = gateway.start { script = [[
 			local silence
-			function on_message(topic)
+			function on_message(topic, payload)
 				if silence then silence:cancel() end
-				silence = after("300ms", function() mqtt.pub("silent", topic) end)
+				local came = uptime()
+				mqtt.pub("heard", payload)
+				silence = after("300ms", function() mqtt.pub("silent", ("%s %.3f"):format(payload, uptime() - came)) end)
 			end
 		]] }
 		for i = 1, 5 do
 			g.sensor:publish("sensors/a", tostring(i))
-			loop.consistently(function() return #g.collector:payloads("^silent$") == 0 end, "nothing is silent yet", 0.1)
+			loop.consistently(function() return g.agent.process:running() end, "it runs", 0.1)
 		end
-		assert.same({ "sensors/a" }, { g.collector:wait_topic("silent").payload })
-		assert.equal(1, #g.collector:payloads("^silent$"))
+		loop.eventually(function()
+			return g.collector.messages[#g.collector.messages].payload:find("^5 ")
+		end, "silence after the last")
+		loop.consistently(function() return g.agent.process:running() end, "it runs", 0.4)
+		-- Another one may have been silence, too, if something stood still: but then nothing was heard meanwhile.
+		local heard, silent = nil, nil
+		for _, message in ipairs(g.collector.messages) do
+			if message.topic == "heard" then
+				heard, silent = message.payload, nil
+			else
+				local after, seconds = message.payload:match("^(%d) (.*)$")
+				assert.equal(heard, after)
+				assert(not silent and tonumber(seconds) >= 0.299, message.payload)
+				silent = message.payload
+			end
+		end
 	end)
 end)
