@@ -62,6 +62,7 @@ end
 -- has subscribed to what agent.lua names, and with `uplink` is connected to the core.
 function gateway:start(uplink)
 	local field, core = self.field:connections("gw-field"), self.core:connections("gw-core")
+	local up = self.agent:connections("core")
 	self.agent:start()
 	self.field:wait_connected("gw-field", field + 1)
 	for _, filter in ipairs(self.config.links.field.subscribe or {}) do
@@ -69,6 +70,7 @@ function gateway:start(uplink)
 	end
 	if uplink then
 		self.core:wait_connected("gw-core", core + 1)
+		self.agent:wait_connected("core", up + 1)
 	end
 end
 

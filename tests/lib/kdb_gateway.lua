@@ -66,12 +66,13 @@ end
 -- connected to the collector.
 function gateway:start(connected)
 	local field = self.field:connections("gw-field")
-	local before = self.collector and #self.collector:events("connected")
+	local before, up = self.collector and #self.collector:events("connected"), self.agent:connections("hist")
 	self.agent:start()
 	self.field:wait_connected("gw-field", field + 1)
 	self.field:wait_subscribed("gw-field", "rows/#")
 	if connected then
 		self.collector:wait_connected(before + 1)
+		self.agent:wait_connected("hist", up + 1)
 	end
 end
 

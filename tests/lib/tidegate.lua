@@ -247,6 +247,18 @@ function agent:wait_log(pattern, seconds)
 	return table.unpack(found)
 end
 
+--- How often a link has been connected by the agent's own word, which comes after its peer's.
+function agent:connections(link)
+	return select(2, self:log():gsub("link " .. link .. ": connected ", ""))
+end
+
+--- Waits until that is `count`.
+function agent:wait_connected(link, count)
+	loop.eventually(function()
+		return self:connections(link) >= count
+	end, ("the agent says %d times that %s is connected"):format(count, link))
+end
+
 --- Resident memory in bytes, now and at its highest.
 function agent:memory()
 	local status = file.read(("/proc/%d/status"):format(self:pid()))
