@@ -29,13 +29,13 @@ local function look(g)
 	return seen
 end
 
--- Sends readings at a steady pace and waits until `waiting` of them wait in the queue.
--- Says what that cost the store in commits and bytes, and how long it took.
-local function steady(g, waiting)
+-- Sends `count` readings at a steady pace and waits until `waiting` of them wait in the
+-- queue. Says what that cost the store in commits and bytes, and how long it took.
+local function steady(g, count, waiting)
 	local before, started = loop.eventually(function() return look(g) end), loop.now()
 	local publisher = lab.load("publish", file.directory(), { port = g.field.port, topic = "sensors/a", rate = RATE,
-		count = COUNT, size = 64 })
-	assert(publisher:finish(COUNT / RATE + loop.deadline), "the field broker takes them all")
+		count = count, size = 64 })
+	assert(publisher:finish(count / RATE + loop.deadline), "the field broker takes them all")
 	local after = loop.eventually(function()
 		local now = look(g)
 		return now.waiting == waiting and now
@@ -56,21 +56,21 @@ end
 
 describe("at a steady 100 readings a second", function()
 	it("nothing is committed or written while the uplink takes them", function()
-		-- A machine that is busy with other tests must not make the collector late: neither for `linger`, nor for
-		-- a broker that waits for the acknowledgement of what it has sent.
+		-- A machine that is busy with other tests must not make the collector late: neither for `linger`, of which each
+		-- try takes three, nor for a broker that waits for the acknowledgement of what it has sent.
 		local g = gateway.start { idle = true, config = { control = "control.sock" },
 			field_broker = { lines = { "max_inflight_messages 1000" } } }
-		g.config.store = { path = g.agent.queue_path, linger = "5s" }
+		g.config.store = { path = g.agent.queue_path, linger = "1s" }
 		g.agent:configure(g.config)
 		g:start(true)
 		g:publish_readings(1, 10)
 		g:wait_readings(10)
 		-- If both stand still for a moment, what is under way is committed. That happens; every time it is the agent.
 		local commits, written
-		for times = 1, 3 do
+		for times = 1, 10 do
 			quiet(g)
-			commits, written = steady(g, 0)
-			g.collector:wait_for(10 + times * COUNT)
+			commits, written = steady(g, 3 * RATE, 0)
+			g.collector:wait_for(10 + times * 3 * RATE)
 			if commits == 0 then
 				break
 			end
@@ -81,7 +81,7 @@ describe("at a steady 100 readings a second", function()
 
 	it("commits stay within the bound while the uplink is down", function()
 		local g = gateway.start { down = true, config = { control = "control.sock" } }
-		local commits, written, seconds = steady(g, COUNT)
+		local commits, written, seconds = steady(g, COUNT, COUNT)
 		-- One for each linger, or sooner for as many as mosquitto keeps in flight.
 		local bound = math.max(seconds / LINGER, COUNT / 20) + 1
 		assert(commits <= bound, ("%d commits in %.1f s, %g at most"):format(commits, seconds, bound))
