@@ -345,7 +345,7 @@ describe("a kdb+ link", function()
 		loop.consistently(function() return true end, "time for another question comes", 0.3)
 		local before = g.agent:cpu_seconds()
 		loop.consistently(function() return true end, "it waits", 1)
-		assert(g.agent:cpu_seconds() - before <= 0.04, "it is busy")
+		assert(g.agent:cpu_seconds() - before <= 0.1, "it is busy")
 	end)
 
 	it("survives half a reply, and garbage", function()
