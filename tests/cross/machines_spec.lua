@@ -5,7 +5,6 @@ local file = require "lib.file"
 local gateway = require "lib.gateway"
 local http = require "lib.http"
 local kdb_gateway = require "lib.kdb_gateway"
-local loop = require "lib.loop"
 local net = require "lib.net"
 local proc = require "lib.proc"
 
@@ -54,10 +53,7 @@ local function queue_rows(g, first, last)
 	g.sensor:publish_many(last - first + 1, function(i)
 		return "rows/sensor", tostring(first + i - 1)
 	end)
-	local sent = ("Received PUBLISH from %s (d0, q1"):format(g.sensor.client_id)
-	loop.eventually(function()
-		return g.field:occurrences("Received PUBACK from gw-field") >= g.field:occurrences(sent)
-	end, "the agent acknowledges the rows")
+	g.field:wait_acknowledged("gw-field", g.sensor)
 end
 
 local function each_machine(machine)

@@ -168,6 +168,15 @@ function broker:wait_subscribed(client_id, filter)
 	end, ("%s subscribes to %s"):format(client_id, filter))
 end
 
+--- Waits until a client has acknowledged to it everything of QoS 1 that `sensor`, another
+-- one, has published: it must have subscribed to that at QoS 1.
+function broker:wait_acknowledged(client_id, sensor, seconds)
+	local sent = ("Received PUBLISH from %s (d0, q1"):format(sensor.client_id)
+	loop.eventually(function()
+		return self:occurrences("Received PUBACK from " .. client_id) >= self:occurrences(sent)
+	end, client_id .. " acknowledges everything", seconds)
+end
+
 --- A test client connected to it; see tests/lib/client.lua.
 function broker:client(options)
 	return client.connect(self.port, options)

@@ -85,10 +85,7 @@ end
 --- Waits until the agent has acknowledged to the field broker everything the
 -- sensor published at QoS 1.
 function gateway:await_taken(seconds)
-	local sent = ("Received PUBLISH from %s (d0, q1"):format(self.sensor.client_id)
-	loop.eventually(function()
-		return self.field:occurrences("Received PUBACK from gw-field") >= self.field:occurrences(sent)
-	end, "the agent acknowledges everything", seconds)
+	self.field:wait_acknowledged("gw-field", self.sensor, seconds)
 end
 
 --- The numbers of the readings the collector has, in order of arrival.

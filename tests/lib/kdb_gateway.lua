@@ -116,6 +116,11 @@ function gateway:wait_numbers(first, last, seconds)
 	assert.same(wanted, self:numbers())
 end
 
+--- Waits until the agent has acknowledged to the field broker every row that was sent.
+function gateway:await_taken()
+	self.field:wait_acknowledged("gw-field", self.sensor)
+end
+
 --- How many rows wait for the link, or are under way.
 function gateway:queued()
 	local code, out, err = self.agent:command("status", "--json")

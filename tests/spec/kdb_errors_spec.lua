@@ -96,9 +96,7 @@ describe("rows that a collector never takes", function()
 		g:wait_empty()
 		g.collector:kill()
 		g:send_rows(9, 9)
-		loop.eventually(function()
-			return g.field:occurrences("Received PUBACK from gw-field") >= 9
-		end, "that row is on disk, and with it that the others are not")
+		g:await_taken() -- that row is on disk, and with it that the others are not
 		g.agent:kill()
 		g.collector.options.faults = {}
 		g.collector:start()

@@ -104,6 +104,7 @@ describe("exactly once:", function()
 		local g = start { collector = { tables = TABLES, faults = { { ["do"] = "apply, say nothing" } } } }
 		g:send_rows(1, 20)
 		g.collector:wait_rows(1)
+		g:await_taken() -- else the field broker sends them again
 		g.agent:kill()
 		g.collector:set { faults = {} }
 		g.config.links.hist.batch = { rows = 1000 }
