@@ -316,6 +316,8 @@ static void *mqtt_open(const struct transport_ops *ops, const struct link_config
 		mqtt_close(mqtt);
 		return NULL;
 	}
+	if (config->urls[0].tls)
+		mqtt_library_tls();
 	return mqtt;
 }
 

@@ -8,6 +8,12 @@
 #include "link.h"
 #include "mqtt_buffer.h"
 
+/* To be called before the first connection with TLS, from the loop's thread. libmosquitto begins with TLS when a
+ * connection needs it and has no lock for that (net__init_tls, 2.0.11 to 2.0.20): links that connect at once would
+ * each do it, and what one has is replaced by the other's. So one connection begins it alone, to ourselves. Where there is
+ * no loopback it is as it would be without. */
+void mqtt_library_tls(void);
+
 /* Sets everything that does not change between connections: credentials, will,
  * TLS, proxy, version. 0, or -1 with `err` naming the link and what was refused. */
 int mqtt_options_set(struct mosquitto *handle, const struct link_config *config, char *err, size_t err_size);

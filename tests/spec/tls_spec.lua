@@ -176,6 +176,25 @@ describe("TLS:", function()
 		assert.equal(0, agent:stop())
 	end)
 
+	-- libmosquitto begins with TLS when the first connection needs it, and has no lock for that. A start of eight links
+	-- out of four showed it; only a sanitizer does.
+	it("is begun once, however many links are the first to need it", function()
+		local certificates = certs.get()
+		local server = start_broker(certificates.server)
+		local links = {}
+		for i = 1, 8 do
+			links["l" .. i] = { url = "mqtts://localhost:" .. server.tls_port, tls = { ca = certificates.ca } }
+		end
+		local agent = tidegate.new { config = { links = links } }
+		for start = 1, 10 do
+			agent:start()
+			for name in pairs(links) do
+				agent:wait_connected(name, start)
+			end
+			assert.equal(0, agent:stop())
+		end
+	end)
+
 	-- Of which one turn reads some, and what is left the socket knows nothing of.
 	for name, script in pairs {
 		["that lead to nothing"] = "function on_message() end",
