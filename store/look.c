@@ -199,8 +199,7 @@ static enum found find_row(struct look_queue *queue, unsigned priority, uint64_t
 	queue->from[priority] = found ? rows_seq(key) : queue->last + 1;
 	if (queue->from[priority] != seq)
 		return FOUND_NONE;
-	*entry = rows_read(queue->rows, key);
-	return *entry ? FOUND_ROW : FOUND_FAILED;
+	return rows_read(queue->rows, key, entry) > 0 ? FOUND_ROW : FOUND_FAILED;
 }
 
 static int walk(struct look *look, bool (*take)(void *arg, const struct look_item *item), void *arg)

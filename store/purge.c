@@ -41,29 +41,33 @@ static struct entry *detach(struct queue *queue, uint64_t seq, unsigned priority
 	return entry;
 }
 
-/* The caller's: an unsaved one, or a copy. NULL: there is none, or it cannot be read now. */
-static struct entry *take_out(struct queue *queue, uint64_t seq)
+/* The caller's: an unsaved one, or a copy. 1; 0 if there is none, -1 if it cannot be read now. */
+static int take_out(struct queue *queue, uint64_t seq, struct entry **entry)
 {
-	struct entry *entry = NULL;
+	int found = 0;
 
-	for (unsigned priority = 0; priority <= QUEUE_PRIORITY_MAX && !entry; priority++)
-		entry = detach(queue, seq, priority);
-	for (unsigned priority = 0; priority <= QUEUE_PRIORITY_MAX && !entry; priority++)
-		entry = rows_read(&queue->rows, rows_key(seq, priority));
-	return entry;
+	*entry = NULL;
+	for (unsigned priority = 0; priority <= QUEUE_PRIORITY_MAX && !*entry; priority++)
+		*entry = detach(queue, seq, priority);
+	for (unsigned priority = 0; priority <= QUEUE_PRIORITY_MAX && !*entry && found == 0; priority++)
+		found = rows_read(&queue->rows, rows_key(seq, priority), entry);
+	return *entry ? 1 : found;
 }
 
 /* It is no neighbour of what leaves its lane before and after it: between them is more. */
-bool queue_purge_one(struct queue *queue, uint64_t seq)
+int queue_purge_one(struct queue *queue, uint64_t seq)
 {
 	struct handed *handed;
 	struct entry *entry;
+	int found;
 
-	if (flight_find(&queue->flight, seq) || flight_reserve(&queue->flight) < 0)
-		return false;
-	entry = take_out(queue, seq);
-	if (!entry)
-		return false;
+	if (flight_find(&queue->flight, seq))
+		return 0;
+	if (flight_reserve(&queue->flight) < 0)
+		return -1;
+	found = take_out(queue, seq, &entry);
+	if (found <= 0)
+		return found;
 	queue->peeked = NULL;
 	queue->dropped(queue->arg, queue, &entry->message, QUEUE_PURGED);
 	flight_break(&queue->flight);
@@ -73,7 +77,7 @@ bool queue_purge_one(struct queue *queue, uint64_t seq)
 	else
 		handed->entry = entry;
 	queue_finish(queue, handed);
-	return true;
+	return 1;
 }
 
 /* ---- what is in flight ---- */

@@ -463,7 +463,7 @@ const struct message *queue_lookup(struct queue *queue, uint64_t seq)
 		return NULL;
 	if (handed->entry)
 		return &handed->entry->message;
-	queue->looked_up = rows_read(&queue->rows, rows_key(seq, handed->priority));
+	rows_read(&queue->rows, rows_key(seq, handed->priority), &queue->looked_up);
 	return queue->looked_up ? &queue->looked_up->message : NULL;
 }
 

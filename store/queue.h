@@ -124,8 +124,8 @@ bool queue_may_expire(const struct queue *queue); /* something waits that will, 
  * up to `to`; not the agent's own reports. Returns how many; 0 if there are none, -1 if the disk
  * cannot be read now, or too many deletions wait for a commit. What is in flight stays. */
 int queue_purge(struct queue *queue, uint64_t to, int most);
-/* The one with that number. True: it is given up. */
-bool queue_purge_one(struct queue *queue, uint64_t seq);
+/* The one with that number: 1 if it is given up, else as above. */
+int queue_purge_one(struct queue *queue, uint64_t seq);
 
 /* What is in flight, and has a number from `from` to `to`, is not worth to be sent again: whoever does that
  * gives it up instead. Not remembered by the next process. Returns how many they are. */

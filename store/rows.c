@@ -228,18 +228,20 @@ int rows_load(struct rows *rows, int64_t after, int64_t to, bool (*take)(void *a
 	return step == SQLITE_DONE || step == SQLITE_ROW ? 0 : -1;
 }
 
-struct entry *rows_read(struct rows *rows, int64_t key)
+int rows_read(struct rows *rows, int64_t key, struct entry **entry)
 {
-	struct entry *entry = NULL;
+	int step;
 
+	*entry = NULL;
 	if (!store_rolled_back(rows->store))
-		return NULL;
+		return -1;
 	sqlite3_bind_int64(rows->read, 1, key);
-	if (sqlite3_step(rows->read) == SQLITE_ROW)
-		entry = entry_from(rows->read);
+	step = sqlite3_step(rows->read);
+	if (step == SQLITE_ROW)
+		*entry = entry_from(rows->read);
 	sqlite3_reset(rows->read);
 	store_failed(rows->store);
-	return entry;
+	return *entry ? 1 : step == SQLITE_DONE ? 0 : -1;
 }
 
 /* What is above `last` is looked at as well: a damaged key, far above, would be the end of all that follows it. */

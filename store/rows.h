@@ -33,8 +33,8 @@ int rows_delete(struct rows *rows, int64_t first, int64_t last);
 int rows_load(struct rows *rows, int64_t after, int64_t to, bool (*take)(void *arg, struct entry *entry), void *arg,
               bool *complete);
 
-/* One row; NULL if there is none or it cannot be read. Free with free(). */
-struct entry *rows_read(struct rows *rows, int64_t key);
+/* One row: 1, and `entry` is it, to be freed with free(); 0 if there is none, -1 if it cannot be read now. */
+int rows_read(struct rows *rows, int64_t key, struct entry **entry);
 
 /* The first key from `first` to `last`. 1; 0: there is none; -1: the disk failed. */
 int rows_first(struct rows *rows, int64_t first, int64_t last, int64_t *key);

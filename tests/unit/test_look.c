@@ -1,6 +1,7 @@
 /* Looking into queues, and taking out of them, compiled with a read-ahead of 4 messages or
  * 200 bytes so that what is looked for is in every place. Links SQLite and nothing of the agent. */
 #include "look_fixture.h"
+#include "store_internal.h"
 
 static uint64_t take(struct queue *queue)
 {
@@ -169,17 +170,39 @@ static void purges_what_waits(void)
 	CHECK(queue_messages(core) == 3 && queue_messages(hist) == 60);
 }
 
+static int interrupt(void *arg)
+{
+	(void)arg;
+	return 1;
+}
+
+static void tells_one_that_is_not_there_from_one_that_cannot_be_read(void)
+{
+	begin();
+	for (int i = 0; i < 30; i++)
+		push(core, 0);
+	commit();
+	close_all();
+	open_all();
+	sqlite3_progress_handler(store_database(store), 1, interrupt, NULL);
+	CHECK(queue_purge_one(core, newest) == -1 && n_purged == 0);
+	sqlite3_progress_handler(store_database(store), 0, NULL, NULL);
+	CHECK(queue_purge_one(core, newest + 1) == 0 && queue_purge_one(core, newest) == 1 && n_purged == 1);
+	commit();
+	CHECK(is_as_expected(NULL, NULL));
+}
+
 static void keeps_the_reports(void)
 {
 	begin();
 	push(core, QUEUE_PRIORITY_REPORT);
 	push(core, 9);
 	CHECK(queue_purge(core, newest, 10) == 1 && queue_messages(core) == 1);
-	CHECK(!queue_purge_one(core, newest - 1) && queue_has_reports(core) && is_as_expected(NULL, NULL));
+	CHECK(queue_purge_one(core, newest - 1) == 0 && queue_has_reports(core) && is_as_expected(NULL, NULL));
 	commit();
 	close_all();
 	open_all();
-	CHECK(!queue_purge_one(core, newest - 1) && queue_purge(core, newest, 10) == 0); /* on disk only as well */
+	CHECK(queue_purge_one(core, newest - 1) == 0 && queue_purge(core, newest, 10) == 0); /* on disk only as well */
 }
 
 /* From the front, from what is on disk only, from behind that; and its neighbours stay. */
@@ -193,11 +216,11 @@ static void purges_one_from_wherever_it_is(void)
 	}
 	CHECK(take(core) == newest - 29);
 	for (uint64_t seq = newest - 28; seq <= newest; seq += 3) {
-		CHECK(queue_purge_one(core, seq) && model[seq].fate == GONE);
-		CHECK(!queue_purge_one(core, seq));
+		CHECK(queue_purge_one(core, seq) == 1 && model[seq].fate == GONE);
+		CHECK(queue_purge_one(core, seq) == 0);
 	}
-	CHECK(!queue_purge_one(core, newest - 29)); /* it flies */
-	CHECK(!queue_purge_one(core, newest + 1) && !queue_purge_one(hist, newest - 1));
+	CHECK(queue_purge_one(core, newest - 29) == 0); /* it flies */
+	CHECK(queue_purge_one(core, newest + 1) == 0 && queue_purge_one(hist, newest - 1) == 0);
 	CHECK(n_purged == 10 && queue_messages(core) == 20 && is_as_expected(NULL, NULL));
 	commit();
 	CHECK(is_as_expected(NULL, NULL));
@@ -281,7 +304,7 @@ static void do_anything(void)
 	case 6:
 		seq = 1 + pick((unsigned)newest);
 		waits = model[seq].fate == WAITS && model[seq].hist == (queue == hist);
-		CHECK(queue_purge_one(queue, seq) == waits);
+		CHECK(queue_purge_one(queue, seq) == (waits ? 1 : 0));
 		break;
 	case 7:
 		queue_purge(queue, pick((unsigned)newest), (int)pick(4));
@@ -337,6 +360,7 @@ int main(void)
 	RUN(knows_what_is_saved_and_finds_one);
 	RUN(looks_into_what_is_not_open);
 	RUN(purges_what_waits);
+	RUN(tells_one_that_is_not_there_from_one_that_cannot_be_read);
 	RUN(keeps_the_reports);
 	RUN(purges_one_from_wherever_it_is);
 	RUN(knows_what_is_unwanted);
