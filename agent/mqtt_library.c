@@ -18,7 +18,7 @@ void mqtt_teardown(void)
 	mosquitto_lib_cleanup();
 }
 
-/* The connection gets as far as the kernel's backlog, where nobody accepts it. */
+/* The connection gets as far as the kernel's backlog, where nobody accepts it; it is not waited for, even that far. */
 static void connect_to_ourselves(struct mosquitto *handle)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -29,7 +29,7 @@ static void connect_to_ourselves(struct mosquitto *handle)
 		return;
 	if (bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, 1) == 0 &&
 	    getsockname(fd, (struct sockaddr *)&address, &size) == 0)
-		mosquitto_connect(handle, "127.0.0.1", ntohs(address.sin_port), 60);
+		mosquitto_connect_async(handle, "127.0.0.1", ntohs(address.sin_port), 60);
 	close(fd);
 }
 
