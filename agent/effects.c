@@ -20,7 +20,10 @@ struct effect {
 	union {
 		struct message message;
 		struct subscription subscription; /* unsubscribe: only the filter */
-		struct link_config *config;       /* ours until it is applied */
+		struct {
+			struct link_config *config; /* ours until it is applied */
+			struct effect *earlier;
+		} connect;
 	};
 };
 
@@ -164,19 +167,20 @@ int effects_connect(struct effects *effects, struct link *link, struct link_conf
 		config_link_free(config);
 		return -1;
 	}
-	effect->config = config;
+	effect->connect.config = config;
+	effect->connect.earlier = effects->newest_connect;
+	effects->newest_connect = effect;
 	effects->size = config->bytes < effects_room(effects) ? effects->size + config->bytes : effects->limit;
 	return 0;
 }
 
 const struct link_config *effects_config(const struct effects *effects, const struct link *link)
 {
-	const struct link_config *config = NULL;
+	const struct effect *effect = effects->newest_connect;
 
-	for (const struct effect *effect = effects->first; effect; effect = effect->next)
-		if (effect->kind == EFFECT_CONNECT && effect->link == link)
-			config = effect->config;
-	return config;
+	while (effect && effect->link != link)
+		effect = effect->connect.earlier;
+	return effect ? effect->connect.config : NULL;
 }
 
 int effects_disconnect(struct effects *effects, struct link *link)
@@ -200,8 +204,8 @@ static void apply(struct effect *effect, const struct script_host *host)
 		host->unsubscribe(host->arg, effect->link, effect->subscription.filter);
 		break;
 	case EFFECT_CONNECT:
-		host->connect(host->arg, effect->link, effect->config);
-		effect->config = NULL;
+		host->connect(host->arg, effect->link, effect->connect.config);
+		effect->connect.config = NULL;
 		break;
 	case EFFECT_DISCONNECT:
 		host->disconnect(host->arg, effect->link);
@@ -224,7 +228,7 @@ static void rewind_blocks(struct effects *effects)
 {
 	struct effects_block *block = effects->blocks;
 
-	effects->first = effects->last = NULL;
+	effects->first = effects->last = effects->newest_connect = NULL;
 	effects->size = 0;
 	if (!block)
 		return;
@@ -248,7 +252,7 @@ void effects_discard(struct effects *effects, const struct script_host *host)
 {
 	for (struct effect *effect = effects->first; effect; effect = effect->next)
 		if (effect->kind == EFFECT_CONNECT) {
-			config_link_free(effect->config);
+			config_link_free(effect->connect.config);
 			host->link_forget(host->arg, effect->link);
 		}
 	rewind_blocks(effects);

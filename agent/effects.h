@@ -15,7 +15,7 @@ struct effect;
 struct effects_block;
 
 struct effects {
-	struct effect *first, *last;
+	struct effect *first, *last, *newest_connect;
 	struct effects_block *blocks; /* the newest first */
 	size_t size, limit;           /* bytes set aside now, and how many may be; 0: no limit */
 };
