@@ -10,8 +10,8 @@
 
 /* To be called before the first connection with TLS, from the loop's thread. libmosquitto begins with TLS when a
  * connection needs it and has no lock for that (net__init_tls, 2.0.11 to 2.0.20): links that connect at once would
- * each do it, and what one has is replaced by the other's. So one connection begins it alone, to ourselves. Where there is
- * no loopback it is as it would be without. */
+ * each do it, and what one has is replaced by the other's. So one connection begins it alone, to ourselves. Where
+ * there is no loopback it is as it would be without. */
 void mqtt_library_tls(void);
 
 /* Sets everything that does not change between connections: credentials, will,

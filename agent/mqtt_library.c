@@ -1,4 +1,4 @@
-/* libmosquitto as a whole: its beginning, its end, its version. */
+/* libmosquitto as a whole: its beginning, and that of its TLS; its end; its version. */
 #include <arpa/inet.h>
 #include <mosquitto.h>
 #include <stdio.h>

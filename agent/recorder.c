@@ -174,8 +174,7 @@ static void add_event(struct recorder *recorder, const struct link *link, const 
 	if (link)
 		jsonl_put_text(line, "link", link_name(link));
 	jsonl_put_text(line, "event", event);
-	if (reason)
-		jsonl_put_text(line, "reason", reason);
+	jsonl_put_text(line, "reason", reason);
 	add(recorder, line);
 }
 
